@@ -1,0 +1,1 @@
+"""The downstream consumers, one module for each group."""

@@ -1,0 +1,1 @@
+"""Kafka: topics, the CloudEvents producer, and the consumer loop."""

@@ -1,0 +1,52 @@
+"""Settings of every casaflow process, read from the environment (prefix ``CASAFLOW_``).
+
+Each process gets one :class:`Settings`, made once in its composition root and handed on; nothing reads the environment elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_TENANT = "main"
+"""The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
+
+
+class Settings(BaseSettings):
+    """Where the servers are and how casaflow behaves; every field is an environment variable ``CASAFLOW_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="CASAFLOW_", frozen=True, extra="ignore")
+
+    home: Path = Path(".casaflow")
+    """Folder of the embedded stack's state; holds ``stack.json``."""
+
+    postgres_url: SecretStr | None = None
+    """libpq URL (``postgresql://user:password@host:port/database``). Set: replaces the embedded PostgreSQL."""
+    postgres_pool_size: int = Field(default=16, ge=1, le=500)
+    """Database connections a process keeps open at most."""
+
+    temporal_address: str | None = None
+    """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""
+    temporal_namespace: str = "default"
+    task_queue: str = "casaflow-transactions"
+    """Temporal task queue that carries transactions."""
+
+    kafka_bootstrap_servers: str | None = None
+    """Comma-separated ``host:port`` list. Set: replaces the embedded Kafka broker."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=0, le=65535)
+    """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
+
+    rates_source: Literal["ecb-history", "ecb-daily"] = "ecb-daily"
+    """``ecb-daily``: the European Central Bank's daily XML over HTTP. ``ecb-history``: the rates that ship with a wheel, no network."""
+    rates_daily_url: str = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
+    """Where ``ecb-daily`` reads; the ECB publishes about 16:00 CET on TARGET working days."""
+    rates_max_age_days: int = Field(default=7, ge=0, le=36_500)
+    """A rate whose date is more than this many days before the booking date is refused. Seven covers the longest TARGET closing days."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"

@@ -1,0 +1,1 @@
+"""Temporal: connection, data converter, search attributes."""

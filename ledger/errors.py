@@ -1,0 +1,161 @@
+"""Errors with stable codes. A business refusal is not an error: see :mod:`ledger.refusals`.
+
+Three families, told apart by type:
+
+* :class:`InvalidInputError`: the caller's request is wrong; nothing was done, and the same request will be wrong again.
+* :class:`ConflictError`: the request contradicts what is already recorded; nothing was done.
+* :class:`UnavailableError`: a part did not answer. The outcome may be unknown; sending the same id again settles it.
+
+Every class has a ``code`` that never changes, and keeps its data as attributes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+_SHOWN_VALUE_LENGTH = 80
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_VALUE_LENGTH else f"{text[:_SHOWN_VALUE_LENGTH]}…"
+
+
+class CasaflowError(Exception):
+    """Base of every error that casaflow raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidInputError(CasaflowError):
+    """A field of the request breaks a rule."""
+
+    code: ClassVar[str] = "invalid-input"
+
+    def __init__(self, *, field: str, value: object, rule: str) -> None:
+        """Name what is wrong.
+
+        Args:
+            field: the field's name as the caller wrote it, with its path (``creditor``, ``metadata.channel``).
+            value: what was given.
+            rule: the rule it breaks, as a sentence part (``must be greater than zero``).
+        """
+        self.field = field
+        self.value = value
+        self.rule = rule
+        super().__init__(f"{field} {rule}; it is {_shown(value)}")
+
+
+class UnknownCurrencyError(InvalidInputError):
+    """The currency is not an ISO 4217 currency with a minor unit."""
+
+    code: ClassVar[str] = "unknown-currency"
+
+    def __init__(self, *, field: str, value: object) -> None:
+        super().__init__(field=field, value=value, rule="must be an ISO 4217 currency code with a minor unit, such as EUR")
+
+
+class UnknownAccountError(InvalidInputError):
+    """The account named by the request does not exist for this tenant."""
+
+    code: ClassVar[str] = "unknown-account"
+
+    def __init__(self, *, field: str, account_id: str) -> None:
+        self.account_id = account_id
+        super().__init__(field=field, value=account_id, rule="must be an account of this tenant that was opened before")
+
+
+class ConflictError(CasaflowError):
+    """The request contradicts what is recorded."""
+
+    code: ClassVar[str] = "conflict"
+
+
+class TransactionConflictError(ConflictError):
+    """The transaction id was used before with other content."""
+
+    code: ClassVar[str] = "transaction-conflict"
+
+    def __init__(self, *, transaction_id: str) -> None:
+        self.transaction_id = transaction_id
+        super().__init__(f"transaction_id {transaction_id} was used before with other content; the first content stands")
+
+
+class AccountConflictError(ConflictError):
+    """The account id was used before with other content."""
+
+    code: ClassVar[str] = "account-conflict"
+
+    def __init__(self, *, account_id: str) -> None:
+        self.account_id = account_id
+        super().__init__(f"account {account_id} exists already with another currency, kind or overdraft limit")
+
+
+class IdempotencyKeyConflictError(ConflictError):
+    """The idempotency key was used before with another body."""
+
+    code: ClassVar[str] = "idempotency-key-conflict"
+
+    def __init__(self, *, idempotency_key: str) -> None:
+        self.idempotency_key = idempotency_key
+        super().__init__(f"Idempotency-Key {_shown(idempotency_key)} was used before with another body; use a new key for a new request")
+
+
+class AccountNotClosableError(ConflictError):
+    """The account still has money, a hold, or an open transaction."""
+
+    code: ClassVar[str] = "account-not-closable"
+
+    def __init__(self, *, account_id: str, rule: str) -> None:
+        self.account_id = account_id
+        self.rule = rule
+        super().__init__(f"account {account_id} can't be closed: {rule}")
+
+
+class AccountClosedError(ConflictError):
+    """A closed account takes no change of its rules."""
+
+    code: ClassVar[str] = "account-closed"
+
+    def __init__(self, *, account_id: str) -> None:
+        self.account_id = account_id
+        super().__init__(f"account {account_id} is closed; a closed account stays closed")
+
+
+class NotFoundError(CasaflowError):
+    """What the request asks for does not exist for this tenant."""
+
+    code: ClassVar[str] = "not-found"
+
+    def __init__(self, *, kind: str, identifier: str) -> None:
+        self.kind = kind
+        self.identifier = identifier
+        super().__init__(f"no {kind} {_shown(identifier)}")
+
+
+class LedgerIntegrityError(CasaflowError):
+    """The database refused a write that the rules had allowed: a defect, never a business case."""
+
+    code: ClassVar[str] = "ledger-integrity"
+
+
+class UnavailableError(CasaflowError):
+    """A part that casaflow needs did not answer; sending the same id again settles the outcome."""
+
+    code: ClassVar[str] = "unavailable"
+
+    def __init__(self, *, part: str, detail: str) -> None:
+        """Name the part (``postgres``, ``temporal``, ``kafka``, ``exchange-rates``) and what it said."""
+        self.part = part
+        self.detail = detail
+        super().__init__(f"{part} is not available: {detail}")
+
+
+NON_RETRYABLE_ERRORS: tuple[type[CasaflowError], ...] = (
+    InvalidInputError,
+    UnknownCurrencyError,
+    UnknownAccountError,
+    TransactionConflictError,
+    LedgerIntegrityError,
+)
+"""Errors of an activity that no retry can mend; Temporal's retry policies are built from this tuple."""

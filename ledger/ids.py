@@ -1,0 +1,71 @@
+"""Identifiers that are the same on every retry, derived by uuid5 (RFC 9562, section 5.5) from what they identify."""
+
+from __future__ import annotations
+
+import datetime as dt  # noqa: TC003
+import json
+import re
+from decimal import Decimal  # noqa: TC003
+from typing import Final
+from uuid import UUID, uuid5
+
+from ledger.errors import InvalidInputError
+
+CASAFLOW_NAMESPACE: Final = UUID("6f1f3a0e-2f0b-5c47-9a52-5b6c1f0d7a11")
+"""Namespace of all derived ids. It never changes: a change would post everything again."""
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,33})", re.ASCII)
+
+
+def _derived(kind: str, *parts: str) -> str:
+    # JSON keeps the parts apart: ("ab", "c") and ("a", "bc") must not meet.
+    return str(uuid5(CASAFLOW_NAMESPACE, json.dumps([kind, *parts], ensure_ascii=False)))
+
+
+def parse_transaction_id(value: object, *, field: str = "transaction_id") -> str:
+    """The canonical lower-case form of a transaction id.
+
+    Raises:
+        InvalidInputError: not a UUID in its 36-character form.
+    """
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise InvalidInputError(field=field, value=value, rule="must be a UUID in its 36-character form")
+    return value.lower()
+
+
+def parse_account_id(value: object, *, field: str) -> str:
+    """An account id: 1 to 34 characters (an IBAN fits) of letters, digits, dot, hyphen and underscore, beginning with a letter or digit.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    if not isinstance(value, str) or not _ACCOUNT_ID.fullmatch(value):
+        rule = "must be 1 to 34 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+        raise InvalidInputError(field=field, value=value, rule=rule)
+    return value
+
+
+def workflow_id(tenant: str, transaction_id: str) -> str:
+    """The id of the Temporal workflow that carries a transaction."""
+    return f"transaction-{tenant}-{transaction_id}"
+
+
+def entry_transaction_id(tenant: str, account_id: str, entry_id: str) -> str:
+    """The transaction id of one line of a file of entries: the same line is the same transaction, however often it is submitted."""
+    return _derived("entry", tenant, account_id, entry_id)
+
+
+def key_transaction_id(tenant: str, principal: str, idempotency_key: str) -> str:
+    """The transaction id of a request that came with an ``Idempotency-Key`` and no id of its own."""
+    return _derived("idempotency-key", tenant, principal, idempotency_key)
+
+
+def event_id(tenant: str, transaction_id: str, event_type: str, leg: str = "") -> str:
+    """The ``ce_id`` of an event: one per transaction, type and leg."""
+    return _derived("event", tenant, transaction_id, event_type, leg)
+
+
+def quote_id(*, source: str, as_of: dt.date, base: str, quote: str, rate: Decimal) -> str:
+    """The id of a quotation."""
+    return _derived("quote", source, as_of.isoformat(), base, quote, str(rate))

@@ -1,0 +1,179 @@
+"""Postings: the instruction to book one leg, and the internal (GL) side that keeps every leg at zero per currency."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from ledger.decisions import Decision, LegName
+from ledger.money import MAX_MINOR_UNITS, Money
+from ledger.rates import Conversion
+from ledger.refusals import Refusal, RefusalCode
+from ledger.requests import TransactionKind, TransactionRequest
+from ledger.results import TransactionStatus
+
+
+class GlAccount(StrEnum):
+    """The bank's internal accounts, one of each per currency."""
+
+    CASH = "cash"
+    CLEARING = "clearing"
+    TRANSIT = "transit"
+    """Money of a transfer between its two legs; returns to zero."""
+    FX_POSITION = "fx-position"
+    """What the bank bought and sold by conversions."""
+    FEES = "fees"
+
+
+class GlEntry(BaseModel):
+    """One entry on an internal account; a credit is positive, a debit negative."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: GlAccount
+    amount: Money
+
+
+class Posting(BaseModel):
+    """The instruction to book one leg of a transaction, complete: whoever books it has nothing to look up but the account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: TransactionRequest
+    leg: LegName
+    amount: Money
+    """What to book, in the account's currency."""
+    conversion: Conversion | None = None
+    """How `amount` came from the request's amount; None when it is that amount."""
+    transit: Money | None = None
+    """For the second leg of a transfer and its compensation: what the debit leg put into transit, which this leg takes out."""
+    value_date: dt.date
+    earlier: tuple[Decision, ...] = ()
+    """Decisions of the transaction's earlier legs, so that its last event has all details."""
+    status_if_posted: TransactionStatus
+    """The transaction's status once this leg is posted; `processing` while legs are to follow."""
+    status_if_refused: TransactionStatus
+    """The transaction's status once this leg is refused; `processing` while a compensation is to follow."""
+    because: Refusal | None = None
+    """For a compensation: the refusal that made it necessary; it becomes the transaction's reason."""
+
+    @property
+    def account_id(self) -> str:
+        """The customer account that this leg books on."""
+        account = self.request.creditor if self.leg is LegName.CREDIT else self.request.debtor
+        if account is None:
+            message = f"a {self.request.kind} has no {self.leg} leg"
+            raise ValueError(message)
+        return account.account_id
+
+    @property
+    def is_debit(self) -> bool:
+        """Whether the leg takes money from the account."""
+        return self.leg is LegName.DEBIT
+
+
+def gl_entries(posting: Posting) -> tuple[GlEntry, ...]:
+    """The internal side of a leg. With the customer's entry it sums to zero in every currency."""
+    customer = -posting.amount.minor_units if posting.is_debit else posting.amount.minor_units
+    if posting.transit is not None:
+        counterpart, counter_money = GlAccount.TRANSIT, posting.transit
+    elif posting.request.kind is TransactionKind.TRANSFER:
+        counterpart, counter_money = GlAccount.TRANSIT, posting.amount
+    else:
+        counterpart, counter_money = GlAccount(posting.request.settlement), posting.request.amount
+    sign = 1 if posting.is_debit else -1
+    opposite = GlEntry(account=counterpart, amount=Money(minor_units=sign * counter_money.minor_units, currency=counter_money.currency))
+    if counter_money.currency == posting.amount.currency:
+        return (opposite,)
+    bought = Money(minor_units=-opposite.amount.minor_units, currency=counter_money.currency)
+    sold = Money(minor_units=-customer, currency=posting.amount.currency)
+    return (
+        opposite,
+        GlEntry(account=GlAccount.FX_POSITION, amount=bought),
+        GlEntry(account=GlAccount.FX_POSITION, amount=sold),
+    )
+
+
+def conversion_refusal(conversion: Conversion) -> Refusal | None:
+    """Refuse a conversion whose result can't be booked; None when it can. Checked before the first leg."""
+    target = conversion.target
+    if target.minor_units == 0:
+        detail = f"{conversion.source} is less than half a minor unit of {target.currency}"
+        return Refusal(code=RefusalCode.CONVERSION_ROUNDS_TO_ZERO, detail=detail)
+    if target.minor_units > MAX_MINOR_UNITS:
+        detail = f"{conversion.source} is {target}, above 10^15 minor units"
+        return Refusal(code=RefusalCode.CONVERSION_TOO_LARGE, detail=detail)
+    return None
+
+
+def conversion_pair(request: TransactionRequest) -> tuple[str, str] | None:
+    """The pair of currencies, sold and bought, that the request needs a rate for; None when its accounts have its currency."""
+    for account in (request.debtor, request.creditor):
+        if account is not None and account.currency != request.amount.currency:
+            return request.amount.currency, account.currency
+    return None
+
+
+def first_posting(request: TransactionRequest, *, conversion: Conversion | None, booking_date: dt.date) -> Posting:
+    """The first leg: the debit of a withdrawal or a transfer, the credit of a deposit.
+
+    Args:
+        request: what was asked.
+        conversion: of the request's amount, when :func:`conversion_pair` names a pair.
+        booking_date: the day of booking; the value date unless the request names one.
+    """
+    leg = LegName.CREDIT if request.debtor is None else LegName.DEBIT
+    amount, own_conversion = _booked(request, leg, conversion)
+    is_transfer = request.kind is TransactionKind.TRANSFER
+    return Posting(
+        request=request,
+        leg=leg,
+        amount=amount,
+        conversion=own_conversion,
+        value_date=request.value_date or booking_date,
+        status_if_posted=TransactionStatus.PROCESSING if is_transfer else TransactionStatus.COMPLETED,
+        status_if_refused=TransactionStatus.REJECTED,
+    )
+
+
+def credit_posting(debit: Posting, debited: Decision, *, conversion: Conversion | None) -> Posting:
+    """The credit leg of a transfer whose debit leg is posted."""
+    amount, own_conversion = _booked(debit.request, LegName.CREDIT, conversion)
+    return Posting(
+        request=debit.request,
+        leg=LegName.CREDIT,
+        amount=amount,
+        conversion=own_conversion,
+        transit=debit.amount,
+        value_date=debit.value_date,
+        earlier=(debited,),
+        status_if_posted=TransactionStatus.COMPLETED,
+        status_if_refused=TransactionStatus.PROCESSING,
+    )
+
+
+def compensation_posting(debit: Posting, debited: Decision, refused: Decision) -> Posting:
+    """The leg that gives the debtor back exactly what the debit leg took, after the credit was refused for good."""
+    return Posting(
+        request=debit.request,
+        leg=LegName.COMPENSATION,
+        amount=debit.amount,
+        transit=debit.amount,
+        value_date=debit.value_date,
+        earlier=(debited, refused),
+        status_if_posted=TransactionStatus.REVERSED,
+        status_if_refused=TransactionStatus.PARKED,
+        because=refused.refusal,
+    )
+
+
+def _booked(request: TransactionRequest, leg: LegName, conversion: Conversion | None) -> tuple[Money, Conversion | None]:
+    account = request.creditor if leg is LegName.CREDIT else request.debtor
+    if account is None or account.currency == request.amount.currency:
+        return request.amount, None
+    if conversion is None or conversion.target.currency != account.currency:
+        message = f"the {leg} leg needs a conversion from {request.amount.currency} to {account.currency}"
+        raise ValueError(message)
+    return conversion.target, conversion

@@ -1,0 +1,48 @@
+"""Business refusals: why a transaction ends as rejected. They are results, never exceptions, and are stored and answered again.
+
+Order of precedence: when several reasons hold at once, the first of :data:`PRECEDENCE` is the answer.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RefusalCode(StrEnum):
+    """Stable codes of business refusals, in order of precedence."""
+
+    CANCELLED = "cancelled"
+    """A cancel arrived before posting had begun."""
+    RATE_UNAVAILABLE = "rate-unavailable"
+    """The rates' source has no rate for this pair of currencies."""
+    RATE_TOO_OLD = "rate-too-old"
+    """The newest rate is older than the configured age."""
+    CONVERSION_ROUNDS_TO_ZERO = "conversion-rounds-to-zero"
+    """The converted amount is less than half a minor unit."""
+    CONVERSION_TOO_LARGE = "conversion-too-large"
+    """The converted amount is above 10^15 minor units."""
+    ACCOUNT_CLOSED = "account-closed"
+    ACCOUNT_FROZEN = "account-frozen"
+    ACCOUNT_DEBIT_FROZEN = "account-debit-frozen"
+    ACCOUNT_CREDIT_FROZEN = "account-credit-frozen"
+    ACCOUNT_DORMANT = "account-dormant"
+    """A customer's debit needs the account reactivated first."""
+    INSUFFICIENT_FUNDS = "insufficient-funds"
+    """The available balance (ledger balance - holds + overdraft limit) is less than the amount."""
+
+
+PRECEDENCE: Final[tuple[RefusalCode, ...]] = tuple(RefusalCode)
+"""First match wins. The enumeration's own order is the order of precedence."""
+
+
+class Refusal(BaseModel):
+    """Why something was refused: a stable code for programs, a detail for people, and the account that it is about, if any."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: RefusalCode
+    detail: str
+    account_id: str | None = None

@@ -1,0 +1,73 @@
+"""How a transaction stands or ended."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from ledger.decisions import Decision
+from ledger.rates import Conversion  # noqa: TC001
+from ledger.refusals import Refusal
+from ledger.requests import TransactionRequest
+
+
+class TransactionStatus(StrEnum):
+    """Exactly one of these; `processing` and `parked` are not final."""
+
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    """Nothing was posted."""
+    REVERSED = "reversed"
+    """The posted legs were compensated."""
+    PARKED = "parked"
+    """No retry can settle it; an operator has to."""
+
+
+FINAL_STATUSES: Final = frozenset({TransactionStatus.COMPLETED, TransactionStatus.REJECTED, TransactionStatus.REVERSED})
+
+
+class TransactionResult(BaseModel):
+    """What a transaction came to: the answer of the workflow, of the API, and of every repeat."""
+
+    model_config = ConfigDict(frozen=True)
+
+    transaction_id: str
+    status: TransactionStatus
+    reason: Refusal | None = None
+    """Why it was rejected or reversed."""
+    legs: tuple[Decision, ...] = ()
+    """Decisions in the order in which they were made."""
+
+    @property
+    def final(self) -> bool:
+        """Whether the status will never change."""
+        return self.status in FINAL_STATUSES
+
+    @property
+    def conversion(self) -> Conversion | None:
+        """The transaction's conversion, if its accounts have different currencies."""
+        return next((leg.conversion for leg in self.legs if leg.conversion is not None), None)
+
+
+class TransactionRecord(BaseModel):
+    """A transaction as the ledger keeps it: what was asked, and how it stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: TransactionRequest
+    fingerprint: str
+    result: TransactionResult
+    finished_at: dt.datetime | None = None
+
+
+class Rejection(BaseModel):
+    """An outcome without any leg: the instruction to record a transaction as rejected before anything was posted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: TransactionRequest
+    refusal: Refusal
