@@ -39,7 +39,8 @@ class Money(BaseModel):
     @property
     def decimal(self) -> Decimal:
         """The amount in major units, with exactly the currency's decimals."""
-        return Decimal(self.minor_units).scaleb(-exponent_of(self.currency))
+        # From a string, since arithmetic would round to the context's 28 digits, and the sum of a large account may have 38.
+        return Decimal(f"{self.minor_units}E-{exponent_of(self.currency)}")
 
     @property
     def decimal_string(self) -> str:
