@@ -1,0 +1,33 @@
+"""What every activity call has in common: the transaction in its log lines, and errors as Temporal understands them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from temporalio.exceptions import ApplicationError
+
+from ledger.errors import NON_RETRYABLE_ERRORS, CasaflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def transaction_call(tenant: str, transaction_id: str) -> Iterator[None]:
+    """Run an activity's body for one transaction.
+
+    Every log line below it names the transaction. This is the only place where casaflow's errors become Temporal's.
+
+    Raises:
+        ApplicationError: for any CasaflowError. Its ``type`` is the class's name, its first detail the stable code, and it is
+            non-retryable exactly when the class is one of :data:`ledger.errors.NON_RETRYABLE_ERRORS`.
+    """
+    with structlog.contextvars.bound_contextvars(tenant=tenant, transaction_id=transaction_id):
+        try:
+            yield
+        except CasaflowError as error:
+            raise ApplicationError(
+                str(error), error.code, type=type(error).__name__, non_retryable=isinstance(error, NON_RETRYABLE_ERRORS)
+            ) from error

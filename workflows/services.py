@@ -1,0 +1,80 @@
+"""Calling a service from a workflow: locally first, as an ordinary activity when that failed, and out of a cancel's reach."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.policies import NON_RETRYABLE_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from workflows.policies import ServicePolicy
+
+_Service = TypeVar("_Service")
+_Argument = TypeVar("_Argument")
+_Answer = TypeVar("_Answer")
+
+
+async def call(
+    method: Callable[[_Service, _Argument], Awaitable[_Answer]], argument: _Argument, *, policy: ServicePolicy, summary: str
+) -> _Answer:
+    """Call a service that is safe to repeat. An attempt whose outcome is unknown is settled by the next one, with the same argument.
+
+    Raises:
+        ApplicationError: a failure that no retry can mend, with the ledger error's class name as its type.
+        ActivityError: the policy's deadline has passed, or the caller was cancelled.
+    """
+    try:
+        return await workflow.execute_local_activity_method(
+            method,
+            argument,
+            start_to_close_timeout=policy.local_attempt,
+            schedule_to_close_timeout=policy.local_total,
+            retry_policy=policy.local_retry,
+            summary=summary,
+        )
+    except (ApplicationError, ActivityError) as error:
+        # Exhausted local attempts arrive as the bare ApplicationError, time-outs as an ActivityError.
+        if _is_for_good(error):
+            raise
+        workflow.logger.warning("the local attempts of %s failed; an ordinary activity takes over", summary)
+    try:
+        return await workflow.execute_activity_method(
+            method,
+            argument,
+            start_to_close_timeout=policy.attempt,
+            schedule_to_close_timeout=policy.deadline,
+            retry_policy=policy.retry,
+            summary=summary,
+        )
+    except ActivityError as error:
+        if isinstance(error.cause, ApplicationError) and _is_for_good(error.cause):
+            raise error.cause from error
+        raise
+
+
+def _is_for_good(error: ApplicationError | ActivityError) -> bool:
+    if isinstance(error, ApplicationError):
+        return error.non_retryable or error.type in NON_RETRYABLE_TYPES
+    return is_cancelled_exception(error)
+
+
+async def uninterrupted(story: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """Run `story` to its end, whatever cancels arrive meanwhile.
+
+    A shield alone is not enough: it keeps the story running, but the workflow would end as cancelled without waiting for it.
+    """
+    task = asyncio.create_task(story)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # not a cancel of the transaction: the worker puts the workflow out of its memory
+                raise
+            workflow.logger.warning("a cancel arrived after posting had begun; it changes nothing")
+    return task.result()

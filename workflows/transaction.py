@@ -1,0 +1,163 @@
+"""The story of one bank transaction, from the request to the last notification."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from activities.casa import CasaActivities
+from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
+from activities.notification import NotificationActivities, Publication
+from ledger.postings import Posting, compensation_posting, conversion_pair, conversion_refusal, credit_posting, first_posting
+from ledger.rates import Conversion, convert
+from ledger.refusals import Refusal, RefusalCode
+from ledger.requests import TransactionKind, TransactionRequest
+from ledger.results import Rejection, TransactionResult, TransactionStatus
+from workflows import policies, visibility
+from workflows.services import call, uninterrupted
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from ledger.decisions import Decision
+
+
+@workflow.defn
+class TransactionWorkflow:
+    """Deposit, withdrawal or transfer. Business refusals are results; only a defect fails the workflow."""
+
+    @workflow.init
+    def __init__(self, request: TransactionRequest) -> None:
+        self._request = request
+        self._result = TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
+        self._retry_asked = False
+
+    @workflow.run
+    async def run(self, request: TransactionRequest) -> TransactionResult:
+        """Carry the transaction out. A cancel counts until the first posting begins, and never after it."""
+        booking_date = workflow.now().date()
+        try:
+            conversion, refusal = await self._prepare(request, booking_date)
+        except asyncio.CancelledError:
+            conversion, refusal = None, _cancelled()
+        return await uninterrupted(self._settle(request, conversion, refusal, booking_date))
+
+    async def _settle(
+        self, request: TransactionRequest, conversion: Conversion | None, refusal: Refusal | None, booking_date: dt.date
+    ) -> TransactionResult:
+        if refusal is not None:
+            await self._reject(refusal)
+        else:
+            first = first_posting(request, conversion=conversion, booking_date=booking_date)
+            decided = await self._post(first)
+            if request.kind is TransactionKind.TRANSFER and decided.posted:
+                debit = _as_booked(first, decided)
+                credited = await self._post(credit_posting(debit, decided, conversion=conversion))
+                if not credited.posted:
+                    await self._compensate(compensation_posting(debit, decided, credited))
+        workflow.upsert_search_attributes(visibility.attributes_of(self._result))
+        await self._publish()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._result
+
+    @workflow.update(description="Waits until the status is final, and answers it. Publishing may still be under way.")
+    async def final_result(self) -> TransactionResult:
+        """The result, as soon as the transaction is posted or refused for good."""
+        await workflow.wait_condition(lambda: self._result.final)
+        return self._result
+
+    @workflow.query(description="How the transaction stands now.")
+    def current(self) -> TransactionResult:
+        """The result so far; its status may be `processing` or `parked`."""
+        return self._result
+
+    @workflow.signal(description="A parked transaction tries its leg again.")
+    def retry(self) -> None:
+        """Try the leg again at which the transaction is parked; without effect on any other."""
+        self._retry_asked = True
+
+    async def _prepare(self, request: TransactionRequest, booking_date: dt.date) -> tuple[Conversion | None, Refusal | None]:
+        """What has to be known before the first posting. Nothing is posted here, so a cancel may interrupt it."""
+        if workflow.cancellation_reason() is not None:
+            return None, _cancelled()
+        pair = conversion_pair(request)
+        if pair is None:
+            return None, None
+        quotation = await self._quote(*pair, booking_date)
+        if quotation.rate is None:
+            return None, quotation.refusal
+        conversion = convert(request.amount, quotation.rate)
+        return conversion, conversion_refusal(conversion)
+
+    async def _quote(self, base: str, quote: str, booking_date: dt.date) -> Quotation:
+        inquiry = RateInquiry(
+            tenant=self._request.tenant,
+            transaction_id=self._request.transaction_id,
+            base=base,
+            quote=quote,
+            booking_date=booking_date,
+        )
+        try:
+            return await call(ExchangeRateActivities.quote, inquiry, policy=policies.RATE, summary=f"rate {base}/{quote}")
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            detail = f"the source of exchange rates gave no {base}/{quote} rate within {policies.RATE.deadline}"
+            return Quotation(refusal=Refusal(code=RefusalCode.RATE_UNAVAILABLE, detail=detail))
+
+    async def _reject(self, refusal: Refusal) -> None:
+        rejection = Rejection(request=self._request, refusal=refusal)
+        self._result = await call(CasaActivities.reject, rejection, policy=policies.POSTING, summary=f"reject: {refusal.code}")
+
+    async def _post(self, posting: Posting) -> Decision:
+        """Book one leg. A defect fails the workflow while nothing is posted, and parks it once something is."""
+        while True:
+            try:
+                decision = await call(CasaActivities.post, posting, policy=policies.POSTING, summary=visibility.leg_summary(posting))
+            except ApplicationError as defect:
+                if not posting.earlier:
+                    raise
+                await self._park(posting, why=f"{defect.type}: {defect.message}")
+            else:
+                self._result = TransactionResult(
+                    transaction_id=posting.request.transaction_id,
+                    status=posting.status_if_posted if decision.posted else posting.status_if_refused,
+                    reason=posting.because or decision.refusal,
+                    legs=(*posting.earlier, decision),
+                )
+                return decision
+
+    async def _compensate(self, posting: Posting) -> None:
+        """Give the debtor the money back. The ledger must not refuse that; should it do so, an operator has to know."""
+        workflow.set_current_details(visibility.compensating_details(posting))
+        while True:
+            decision = await self._post(posting)
+            if decision.posted:
+                break
+            await self._park(posting, why=decision.refusal.detail if decision.refusal is not None else "it was refused")
+        workflow.set_current_details("")
+
+    async def _park(self, posting: Posting, *, why: str) -> None:
+        """Stand still, visibly, until an operator asks for another try."""
+        self._retry_asked = False
+        self._result = self._result.model_copy(update={"status": TransactionStatus.PARKED})
+        workflow.upsert_search_attributes(visibility.attributes_of(self._result))
+        workflow.set_current_details(visibility.parked_details(posting, why=why))
+        await workflow.wait_condition(lambda: self._retry_asked)
+        workflow.set_current_details("")
+
+    async def _publish(self) -> None:
+        publication = Publication(tenant=self._request.tenant, transaction_id=self._request.transaction_id)
+        await call(NotificationActivities.publish, publication, policy=policies.PUBLISHING, summary="publish")
+
+
+def _cancelled() -> Refusal:
+    return Refusal(code=RefusalCode.CANCELLED, detail="it was cancelled before posting had begun")
+
+
+def _as_booked(debit: Posting, decided: Decision) -> Posting:
+    """The debit as the ledger has it. It may stem from an earlier run, at another rate; what follows must match it to the cent."""
+    return debit.model_copy(update={"amount": decided.amount, "conversion": decided.conversion, "value_date": decided.value_date})

@@ -1,0 +1,92 @@
+"""What operators see of a transaction in Temporal's Web UI: search attributes, summary, details. No personal data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
+
+from ledger import visibility
+from ledger.results import TransactionStatus
+
+if TYPE_CHECKING:
+    from ledger.decisions import Decision
+    from ledger.postings import Posting
+    from ledger.requests import TransactionRequest
+    from ledger.results import TransactionResult
+
+_TENANT: Final = SearchAttributeKey.for_keyword(visibility.TENANT)
+_KIND: Final = SearchAttributeKey.for_keyword(visibility.KIND)
+_STATUS: Final = SearchAttributeKey.for_keyword(visibility.STATUS)
+_REASON: Final = SearchAttributeKey.for_keyword(visibility.REASON)
+_CURRENCY: Final = SearchAttributeKey.for_keyword(visibility.CURRENCY)
+_ACCOUNTS: Final = SearchAttributeKey.for_keyword_list(visibility.ACCOUNTS)
+
+
+def attributes_at_start(request: TransactionRequest) -> TypedSearchAttributes:
+    """The search attributes that a transaction's workflow is started with."""
+    accounts = [account.account_id for account in (request.debtor, request.creditor) if account is not None]
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(_TENANT, request.tenant),
+            SearchAttributePair(_KIND, request.kind.value),
+            SearchAttributePair(_STATUS, TransactionStatus.PROCESSING.value),
+            SearchAttributePair(_CURRENCY, request.amount.currency),
+            SearchAttributePair(_ACCOUNTS, accounts),
+        ]
+    )
+
+
+def attributes_of(result: TransactionResult) -> list[SearchAttributeUpdate[str]]:
+    """What changes once the status is no longer `processing`."""
+    status = _STATUS.value_set(result.status.value)
+    return [status] if result.reason is None else [status, _REASON.value_set(result.reason.code.value)]
+
+
+def static_summary(request: TransactionRequest) -> str:
+    """One line that stands in the Web UI from start to end: ``Transfer of 12.50 EUR from 2504 to 2505``."""
+    sides = [
+        f"{word} {account.account_id}" for word, account in (("from", request.debtor), ("to", request.creditor)) if account is not None
+    ]
+    return f"{request.kind.capitalize()} of {request.amount} {' '.join(sides)}"
+
+
+def static_details(request: TransactionRequest) -> str:
+    """Markdown that stands in the Web UI from start to end. Remittance information and metadata may be personal, and are left out."""
+    lines = [
+        f"**{static_summary(request)}**",
+        "",
+        f"- transaction: `{request.transaction_id}` of tenant `{request.tenant}`",
+        f"- submitted by `{request.submitted_by}` at {request.submitted_at.isoformat()}",
+    ]
+    if request.value_date is not None:
+        lines.append(f"- value date: {request.value_date}")
+    return "\n".join(lines)
+
+
+def leg_summary(posting: Posting) -> str:
+    """One line for the activity that books a leg: ``debit 12.50 EUR, account 2504``."""
+    return f"{posting.leg} {posting.amount}, account {posting.account_id}"
+
+
+def compensating_details(posting: Posting) -> str:
+    """Markdown while a debit is being taken back."""
+    reason = posting.because.detail if posting.because is not None else "it was refused"
+    return (
+        f"### Compensating\n\nThe credit was refused for good: {reason}. {posting.amount} go back to account `{posting.account_id}`. "
+        "Nothing has to be done: this is repeated until it is booked, and the transaction then ends as reversed."
+    )
+
+
+def parked_details(posting: Posting, *, why: str) -> str:
+    """Markdown while a transaction is parked: what happened, what is posted, and what an operator can do."""
+    legs = "\n".join(_leg_line(decision) for decision in posting.earlier)
+    return (
+        f"### Parked\n\nThe leg `{leg_summary(posting)}` can't be booked, and no retry can mend it:\n\n> {why}\n\n"
+        f"Decided before:\n\n{legs}\n\nThe money stands in the internal account `transit`. Once the cause is mended, send the signal "
+        "`retry`: it books the same leg under the same id again, never twice. A cancel changes nothing."
+    )
+
+
+def _leg_line(decision: Decision) -> str:
+    return f"- {decision.leg} {decision.amount}, account `{decision.account_id}`: {decision.outcome}"
