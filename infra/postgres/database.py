@@ -1,0 +1,142 @@
+"""The connection pool, bounded in time, and the one place where a driver's error becomes one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ledger.errors import LedgerIntegrityError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+OPERATION_TIMEOUT_SECONDS: Final = 15.0
+"""A database transaction that takes longer has its connection cut; its outcome is then unknown, and the same id settles it."""
+
+
+def driver_url(url: str) -> URL:
+    """A libpq URL (``postgresql://…``) as SQLAlchemy's URL for psycopg 3."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database. Work comes in as a function; no connection leaves."""
+
+    def __init__(self, engine: AsyncEngine, *, operation_timeout_seconds: float) -> None:
+        self._engine = engine
+        self._operation_timeout_seconds = operation_timeout_seconds
+        self._running: set[asyncio.Task[object]] = set()
+
+    @classmethod
+    def open(cls, url: str, *, pool_size: int, operation_timeout_seconds: float = OPERATION_TIMEOUT_SECONDS) -> Self:
+        """Make a pool; the first use connects.
+
+        Args:
+            url: libpq URL.
+            pool_size: connections at most.
+            operation_timeout_seconds: how long one database transaction may take before its connection is cut.
+        """
+        engine = create_async_engine(
+            driver_url(url),
+            isolation_level="READ COMMITTED",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=operation_timeout_seconds,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": "casaflow",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
+        )
+        return cls(engine, operation_timeout_seconds=operation_timeout_seconds)
+
+    async def close(self) -> None:
+        """Wait for what runs, then close all connections."""
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._engine.dispose()
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        """Do `work` in one database transaction, and commit it.
+
+        A caller that is cancelled leaves the work to end by itself: a statement cut off half-way would leave an unknown outcome for nothing,
+        and psycopg's own cancellation waits for a server that may not answer. The time-out bounds it either way.
+
+        Raises:
+            UnavailableError: no connection, a lost one, or none in time; whether a commit arrived is unknown.
+            LedgerIntegrityError: the database refused a write.
+        """
+        task: asyncio.Task[Answer] = asyncio.create_task(self._attempt(work))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def ping(self) -> None:
+        """Answer if the database does.
+
+        Raises:
+            UnavailableError: it doesn't.
+        """
+
+        async def select_one(connection: AsyncConnection) -> None:
+            await connection.execute(text("SELECT 1"))
+
+        await self.run(select_one)
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        # Whoever waited got the error; where nobody waits any more it was said in the log, and needs no second mention.
+        if not task.cancelled():
+            task.exception()
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        try:
+            async with self._engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                driver = raw.driver_connection
+                descriptor = driver.fileno() if driver is not None else -1
+                timer = asyncio.get_running_loop().call_later(self._operation_timeout_seconds, _cut, descriptor)
+                try:
+                    answer = await work(connection)
+                    await connection.commit()
+                finally:
+                    timer.cancel()
+                return answer
+        except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
+            _log.warning("postgres.unavailable", error=_first_line(error))
+            raise UnavailableError(part="postgres", detail=_first_line(error)) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise UnavailableError(part="postgres", detail=_first_line(error)) from error
+            raise LedgerIntegrityError(_first_line(error)) from error
+
+
+def _cut(descriptor: int) -> None:
+    """Shut a connection's socket down, which wakes whoever waits on it with an error. The descriptor itself stays the driver's."""
+    _log.warning("postgres.operation-timed-out")
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        _log.warning("postgres.cut-failed", error=str(error))
+
+
+def _first_line(error: BaseException) -> str:
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip() or type(original).__name__).splitlines()[0]
