@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
     from ledger.decisions import Decision
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known before the first posting; a refusal ends the transaction before it."""
+
+    conversion: Conversion | None = None
+    refusal: Refusal | None = None
+
+
+_CANCELLED = _Prepared(refusal=Refusal(code=RefusalCode.CANCELLED, detail="it was cancelled before posting had begun"))
+
+
 @workflow.defn
 class TransactionWorkflow:
     """Deposit, withdrawal or transfer. Business refusals are results; only a defect fails the workflow."""
@@ -40,26 +52,30 @@ class TransactionWorkflow:
         """Carry the transaction out. A cancel counts until the first posting begins, and never after it."""
         booking_date = workflow.now().date()
         try:
-            conversion, refusal = await self._prepare(request, booking_date)
+            prepared = _CANCELLED if workflow.cancellation_reason() is not None else await self._prepare(request, booking_date)
         except asyncio.CancelledError:
-            conversion, refusal = None, _cancelled()
-        return await uninterrupted(self._settle(request, conversion, refusal, booking_date))
+            prepared = _CANCELLED
+        return await uninterrupted(self._settle(request, prepared, booking_date))
 
-    async def _settle(
-        self, request: TransactionRequest, conversion: Conversion | None, refusal: Refusal | None, booking_date: dt.date
-    ) -> TransactionResult:
-        if refusal is not None:
-            await self._reject(refusal)
-        else:
-            first = first_posting(request, conversion=conversion, booking_date=booking_date)
-            decided = await self._post(first)
-            if request.kind is TransactionKind.TRANSFER and decided.posted:
-                debit = _as_booked(first, decided)
-                credited = await self._post(credit_posting(debit, decided, conversion=conversion))
-                if not credited.posted:
-                    await self._compensate(compensation_posting(debit, decided, credited))
+    async def _settle(self, request: TransactionRequest, prepared: _Prepared, booking_date: dt.date) -> TransactionResult:
+        while prepared.refusal is not None:
+            if await self._rejected(prepared.refusal):
+                return await self._finish()
+            prepared = await self._prepare_what_was_begun(request, booking_date)
+        first = first_posting(request, conversion=prepared.conversion, booking_date=booking_date)
+        decided = await self._post(first)
+        if request.kind is TransactionKind.TRANSFER and decided.posted:
+            debit = _as_booked(first, decided)
+            credited = await self._post(credit_posting(debit, decided, conversion=prepared.conversion))
+            if not credited.posted:
+                await self._compensate(compensation_posting(debit, decided, credited))
+        return await self._finish()
+
+    async def _finish(self) -> TransactionResult:
+        # The answer is out from here on: whoever waits on `final_result` has it, and publishing may take as long as it takes.
         workflow.upsert_search_attributes(visibility.attributes_of(self._result))
-        await self._publish()
+        publication = Publication(tenant=self._request.tenant, transaction_id=self._request.transaction_id)
+        await call(NotificationActivities.publish, publication, policy=policies.PUBLISHING, summary="publish")
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._result
 
@@ -79,18 +95,23 @@ class TransactionWorkflow:
         """Try the leg again at which the transaction is parked; without effect on any other."""
         self._retry_asked = True
 
-    async def _prepare(self, request: TransactionRequest, booking_date: dt.date) -> tuple[Conversion | None, Refusal | None]:
+    async def _prepare(self, request: TransactionRequest, booking_date: dt.date) -> _Prepared:
         """What has to be known before the first posting. Nothing is posted here, so a cancel may interrupt it."""
-        if workflow.cancellation_reason() is not None:
-            return None, _cancelled()
         pair = conversion_pair(request)
         if pair is None:
-            return None, None
+            return _Prepared()
         quotation = await self._quote(*pair, booking_date)
         if quotation.rate is None:
-            return None, quotation.refusal
+            return _Prepared(refusal=quotation.refusal)
         conversion = convert(request.amount, quotation.rate)
-        return conversion, conversion_refusal(conversion)
+        return _Prepared(conversion=conversion, refusal=conversion_refusal(conversion))
+
+    async def _prepare_what_was_begun(self, request: TransactionRequest, booking_date: dt.date) -> _Prepared:
+        """A leg is posted that this history doesn't know: a lost attempt of a workflow task had posted it. It has to be carried on."""
+        prepared = await self._prepare(request, booking_date)
+        if prepared.refusal is not None:
+            await self._park("the rate for the next leg", why=prepared.refusal.detail)
+        return prepared
 
     async def _quote(self, base: str, quote: str, booking_date: dt.date) -> Quotation:
         inquiry = RateInquiry(
@@ -108,9 +129,11 @@ class TransactionWorkflow:
             detail = f"the source of exchange rates gave no {base}/{quote} rate within {policies.RATE.deadline}"
             return Quotation(refusal=Refusal(code=RefusalCode.RATE_UNAVAILABLE, detail=detail))
 
-    async def _reject(self, refusal: Refusal) -> None:
+    async def _rejected(self, refusal: Refusal) -> bool:
+        """Record that nothing is posted; False when the ledger knows better, and the transaction has to go on."""
         rejection = Rejection(request=self._request, refusal=refusal)
         self._result = await call(CasaActivities.reject, rejection, policy=policies.POSTING, summary=f"reject: {refusal.code}")
+        return self._result.final
 
     async def _post(self, posting: Posting) -> Decision:
         """Book one leg. A defect fails the workflow while nothing is posted, and parks it once something is."""
@@ -120,7 +143,7 @@ class TransactionWorkflow:
             except ApplicationError as defect:
                 if not posting.earlier:
                     raise
-                await self._park(posting, why=f"{defect.type}: {defect.message}")
+                await self._park(visibility.leg_summary(posting), why=f"{defect.type}: {defect.message}")
             else:
                 self._result = TransactionResult(
                     transaction_id=posting.request.transaction_id,
@@ -137,25 +160,19 @@ class TransactionWorkflow:
             decision = await self._post(posting)
             if decision.posted:
                 break
-            await self._park(posting, why=decision.refusal.detail if decision.refusal is not None else "it was refused")
+            await self._park(
+                visibility.leg_summary(posting), why=decision.refusal.detail if decision.refusal is not None else "it was refused"
+            )
         workflow.set_current_details("")
 
-    async def _park(self, posting: Posting, *, why: str) -> None:
+    async def _park(self, what: str, *, why: str) -> None:
         """Stand still, visibly, until an operator asks for another try."""
         self._retry_asked = False
         self._result = self._result.model_copy(update={"status": TransactionStatus.PARKED})
         workflow.upsert_search_attributes(visibility.attributes_of(self._result))
-        workflow.set_current_details(visibility.parked_details(posting, why=why))
+        workflow.set_current_details(visibility.parked_details(self._result, what=what, why=why))
         await workflow.wait_condition(lambda: self._retry_asked)
         workflow.set_current_details("")
-
-    async def _publish(self) -> None:
-        publication = Publication(tenant=self._request.tenant, transaction_id=self._request.transaction_id)
-        await call(NotificationActivities.publish, publication, policy=policies.PUBLISHING, summary="publish")
-
-
-def _cancelled() -> Refusal:
-    return Refusal(code=RefusalCode.CANCELLED, detail="it was cancelled before posting had begun")
 
 
 def _as_booked(debit: Posting, decided: Decision) -> Posting:

@@ -78,13 +78,13 @@ def compensating_details(posting: Posting) -> str:
     )
 
 
-def parked_details(posting: Posting, *, why: str) -> str:
+def parked_details(result: TransactionResult, *, what: str, why: str) -> str:
     """Markdown while a transaction is parked: what happened, what is posted, and what an operator can do."""
-    legs = "\n".join(_leg_line(decision) for decision in posting.earlier)
+    legs = "\n".join(_leg_line(decision) for decision in result.legs)
     return (
-        f"### Parked\n\nThe leg `{leg_summary(posting)}` can't be booked, and no retry can mend it:\n\n> {why}\n\n"
-        f"Decided before:\n\n{legs}\n\nThe money stands in the internal account `transit`. Once the cause is mended, send the signal "
-        "`retry`: it books the same leg under the same id again, never twice. A cancel changes nothing."
+        f"### Parked\n\nNo retry can mend this: {what}.\n\n> {why}\n\n"
+        f"Decided before:\n\n{legs}\n\nThe debited money stands in the internal account `transit`. Once the cause is mended, send the "
+        "signal `retry`: the same leg is booked under the same id, never twice. A cancel changes nothing."
     )
 
 

@@ -65,7 +65,7 @@ class FakeLedger:
     def __init__(self) -> None:
         self.accounts: dict[str, FakeAccount] = {}
         self.decisions: dict[tuple[str, LegName], Decision] = {}
-        self.rejected: dict[str, TransactionResult] = {}
+        self.results: dict[str, TransactionResult] = {}
         self.outbox: list[Event] = []
         self.published: set[str] = set()
         self.faults: dict[str, Faults] = {name: Faults() for name in ("debit", "credit", "compensation", "reject", "outbox")}
@@ -89,6 +89,12 @@ class FakeLedger:
             decision = self._decide(posting)
             self.decisions[key] = decision
             self.outbox.extend(events_of_leg(posting, decision))
+            self.results[posting.request.transaction_id] = TransactionResult(
+                transaction_id=posting.request.transaction_id,
+                status=posting.status_if_posted if decision.posted else posting.status_if_refused,
+                reason=posting.because or decision.refusal,
+                legs=(*posting.earlier, decision),
+            )
         await _hang_after(fault)
         return self.decisions[key]
 
@@ -96,11 +102,10 @@ class FakeLedger:
         self.calls["reject"] += 1
         await _suffer(self.faults["reject"].take())
         key = rejection.request.transaction_id
-        if key not in self.rejected:
-            result = TransactionResult(transaction_id=key, status=TransactionStatus.REJECTED, reason=rejection.refusal)
-            self.rejected[key] = result
-            self.outbox.append(transaction_finished(rejection.request, result, finished_at=NOW))
-        return self.rejected[key]
+        if key not in self.results:
+            self.results[key] = TransactionResult(transaction_id=key, status=TransactionStatus.REJECTED, reason=rejection.refusal)
+            self.outbox.append(transaction_finished(rejection.request, self.results[key], finished_at=NOW))
+        return self.results[key]
 
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
         self.calls["outbox"] += 1

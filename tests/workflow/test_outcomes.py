@@ -91,7 +91,7 @@ async def test_a_pair_without_a_rate_is_rejected_and_recorded(bank: Bank) -> Non
     result = await bank.carry_out(debtor="A", creditor="B:XPF")
     assert result.reason is not None
     assert result.reason.code is RefusalCode.RATE_UNAVAILABLE
-    assert bank.ledger.rejected[result.transaction_id] == result
+    assert bank.ledger.results[result.transaction_id] == result
     assert bank.publisher.types(result.transaction_id) == ["accounting.transaction-rejected"]
 
 
