@@ -75,8 +75,8 @@ class Database:
     async def run(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
         """Do `work` in one database transaction, and commit it.
 
-        A caller that is cancelled leaves the work to end by itself: a statement cut off half-way would leave an unknown outcome for nothing,
-        and psycopg's own cancellation waits for a server that may not answer. The time-out bounds it either way.
+        A caller that is cancelled leaves the work to end by itself: a statement cut off half-way would leave an unknown outcome for
+        nothing, and psycopg's own cancellation waits for a server that may not answer. The time-out bounds it either way.
 
         Raises:
             UnavailableError: no connection, a lost one, or none in time; whether a commit arrived is unknown.

@@ -1,0 +1,26 @@
+"""JSON to and from ``jsonb`` columns. Numbers in it are integers only; decimals travel as strings, so no float can appear."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def to_jsonb(value: object) -> str:
+    """The text of a ``jsonb`` parameter."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def from_jsonb(model: type[Model], value: Mapping[str, Any] | None) -> Model | None:
+    """The model that a ``jsonb`` column holds; None for SQL NULL.
+
+    The value is written out and read as JSON, since the strict models of ``ledger`` take a date or a decimal from JSON text only.
+    """
+    return None if value is None else model.model_validate_json(to_jsonb(value))

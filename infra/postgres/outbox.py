@@ -1,0 +1,51 @@
+"""The outbox: events that were stored with the legs, and wait to be published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from ledger.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from infra.postgres.database import Database
+
+_UNPUBLISHED = text("""
+    SELECT CAST(event_id AS text) AS event_id, topic, key, type, source, subject, time, payload AS data
+      FROM event_outbox
+     WHERE tenant = :tenant AND transaction_id = CAST(:transaction_id AS uuid) AND published_at IS NULL
+     ORDER BY created_at, position
+""")
+_MARK = text("""
+    UPDATE event_outbox SET published_at = clock_timestamp()
+     WHERE event_id = ANY (CAST(:event_ids AS uuid[])) AND published_at IS NULL
+""")
+
+
+class PostgresOutbox:
+    """Implements :class:`ledger.ports.EventOutbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
+        """See :meth:`ledger.ports.EventOutbox.unpublished`."""
+
+        async def work(connection: AsyncConnection) -> tuple[Event, ...]:
+            found = await connection.execute(_UNPUBLISHED, {"tenant": tenant, "transaction_id": transaction_id})
+            return tuple(Event.model_validate(dict(row)) for row in found.mappings())
+
+        return await self._database.run(work)
+
+    async def mark_published(self, events: Sequence[Event]) -> None:
+        """See :meth:`ledger.ports.EventOutbox.mark_published`."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(_MARK, {"event_ids": [event.event_id for event in events]})
+
+        await self._database.run(work)

@@ -1,0 +1,116 @@
+"""Look-ups of transactions, and the table of idempotency keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from infra.postgres.json import from_jsonb
+from ledger.decisions import Decision, LegName, Outcome
+from ledger.errors import IdempotencyKeyConflictError
+from ledger.money import Money
+from ledger.rates import Conversion
+from ledger.refusals import Refusal
+from ledger.requests import TransactionRequest
+from ledger.results import TransactionRecord, TransactionResult, TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from infra.postgres.database import Database
+
+_FIND = text("""
+    SELECT t.request, t.fingerprint, t.status, t.reason, t.finished_at,
+           (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY array_position(ARRAY['debit', 'credit', 'compensation'], d.leg)), '[]')
+              FROM decision d
+             WHERE d.tenant = t.tenant AND d.account_id IN (t.debtor, t.creditor) AND d.transaction_id = t.transaction_id) AS legs
+      FROM transaction t
+     WHERE t.tenant = :tenant AND t.transaction_id = CAST(:transaction_id AS uuid)
+""")
+_CLAIM_KEY = text("""
+    INSERT INTO idempotency_key (tenant, principal, idempotency_key, request_hash, transaction_id)
+    VALUES (:tenant, :principal, :key, :request_hash, CAST(:transaction_id AS uuid))
+    ON CONFLICT DO NOTHING
+""")
+_READ_KEY = text("""
+    SELECT request_hash, CAST(transaction_id AS text) AS transaction_id FROM idempotency_key
+     WHERE tenant = :tenant AND principal = :principal AND idempotency_key = :key
+""")
+
+
+class PostgresTransactions:
+    """Transactions as the ledger keeps them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, tenant: str, transaction_id: str) -> TransactionRecord | None:
+        """The transaction, or None when nothing of it was recorded (yet).
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> TransactionRecord | None:
+            return await find_transaction(connection, tenant, transaction_id)
+
+        return await self._database.run(work)
+
+    async def claim_idempotency_key(self, *, tenant: str, principal: str, key: str, request_hash: str, transaction_id: str) -> str:
+        """Bind an idempotency key to a request and its transaction id, or find what it is bound to.
+
+        Returns:
+            The transaction id that the key stands for.
+
+        Raises:
+            IdempotencyKeyConflictError: the key is bound to another request.
+            UnavailableError: the database did not answer.
+        """
+        claim = {"tenant": tenant, "principal": principal, "key": key, "request_hash": request_hash, "transaction_id": transaction_id}
+
+        async def work(connection: AsyncConnection) -> str:
+            await connection.execute(_CLAIM_KEY, claim)
+            bound = (await connection.execute(_READ_KEY, {"tenant": tenant, "principal": principal, "key": key})).mappings().one()
+            if bound["request_hash"] != request_hash:
+                raise IdempotencyKeyConflictError(idempotency_key=key)
+            return str(bound["transaction_id"])
+
+        return await self._database.run(work)
+
+
+async def find_transaction(connection: AsyncConnection, tenant: str, transaction_id: str) -> TransactionRecord | None:
+    """The transaction with its legs, read on a connection that somebody else commits."""
+    found = (await connection.execute(_FIND, {"tenant": tenant, "transaction_id": transaction_id})).mappings().one_or_none()
+    if found is None:
+        return None
+    request = from_jsonb(TransactionRequest, found["request"])
+    if request is None:
+        message = f"transaction {transaction_id} has no request"
+        raise ValueError(message)
+    result = TransactionResult(
+        transaction_id=transaction_id,
+        status=TransactionStatus(found["status"]),
+        reason=from_jsonb(Refusal, found["reason"]),
+        legs=tuple(decision_from_row(leg) for leg in found["legs"]),
+    )
+    return TransactionRecord(request=request, fingerprint=found["fingerprint"], result=result, finished_at=found["finished_at"])
+
+
+def decision_from_row(row: Mapping[str, Any]) -> Decision:
+    """The decision that a row of the table ``decision`` (as ``to_jsonb`` gives it) holds."""
+    return Decision(
+        leg=LegName(row["leg"]),
+        account_id=row["account_id"],
+        outcome=Outcome(row["outcome"]),
+        amount=Money(minor_units=row["amount"], currency=row["currency"]),
+        conversion=from_jsonb(Conversion, row["conversion"]),
+        value_date=row["value_date"],
+        decided_at=row["decided_at"],
+        refusal=from_jsonb(Refusal, row["reason"]),
+        version=row["version"],
+        ledger_after=row["ledger_after"],
+        available_after=row["available_after"],
+    )
