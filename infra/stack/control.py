@@ -1,0 +1,143 @@
+"""Starting, finding and stopping the stack from another process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from infra.stack import processes
+from infra.stack.model import Health, StackError, StackHome, StackInfo
+from infra.stack.supervisor import START_SECONDS, is_locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from infra.stack.model import PartState
+
+_FETCH_SECONDS: Final = 600.0
+"""Kafka's jars over a slow line."""
+_STOP_SECONDS: Final = 120.0
+_POLL_SECONDS: Final = 0.1
+
+
+def _ignore(_line: str) -> None:
+    """Say nothing."""
+
+
+def is_running(home: Path) -> bool:
+    """Whether a supervisor lives in this home."""
+    return is_locked(StackHome(home).lock_file)
+
+
+def read_stack_info(home: Path) -> StackInfo | None:
+    """Where the parts of the running stack are; None when it isn't running."""
+    return StackHome(home).read_stack() if is_running(home) else None
+
+
+def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
+    """Find the running stack, or start one in the background, and wait until it is ready.
+
+    Args:
+        home: ``$CASAFLOW_HOME``.
+        say: gets a line for each step.
+
+    Raises:
+        StackError: it can't be started; nothing is left running.
+    """
+    places = StackHome(home)
+    places.path.mkdir(parents=True, exist_ok=True)
+    log = places.log_file("supervisor")
+    log.parent.mkdir(exist_ok=True)
+    child: subprocess.Popen[bytes] | None = None
+    read_from = log.stat().st_size if log.exists() else 0
+    if not is_locked(places.lock_file):
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "infra.stack.supervisor"],
+                cwd=places.path,
+                env={**os.environ, "CASAFLOW_HOME": str(places.path), "PYTHONSAFEPATH": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+    return _wait_until_ready(places, child, log, read_from, say)
+
+
+def _wait_until_ready(
+    places: StackHome, child: subprocess.Popen[bytes] | None, log: Path, read_from: int, say: Callable[[str], None]
+) -> StackInfo:
+    deadline = time.monotonic() + START_SECONDS + _FETCH_SECONDS
+    with log.open("rb") as lines:
+        lines.seek(read_from)
+        while time.monotonic() < deadline:
+            for line in lines:
+                say(line.decode("utf-8", errors="replace").rstrip())
+            state = places.read_state()
+            # A state file of an earlier run says nothing about this one.
+            ours = state is not None and processes.is_same(state.pid, state.created)
+            info = places.read_stack()
+            if state is not None and ours and state.ready and info is not None:
+                return info
+            if (child is not None and child.poll() is not None) or (child is None and not is_locked(places.lock_file)):
+                tail = processes.log_tail(log, lines=40)
+                message = f"the stack did not start. The end of {log}:\n{tail}"
+                raise StackError(message)
+            time.sleep(_POLL_SECONDS)
+    message = f"the stack was not ready within {START_SECONDS + _FETCH_SECONDS:.0f} s; see {log}"
+    raise StackError(message)
+
+
+def down(home: Path) -> bool:
+    """Stop the stack and wait until nothing of it is left, also of one whose supervisor was killed; data stays.
+
+    Returns:
+        Whether anything was running.
+
+    Raises:
+        StackError: the supervisor did not end in time.
+    """
+    places = StackHome(home)
+    state = places.read_state()
+    running = is_locked(places.lock_file)
+    if running and state is not None and processes.is_same(state.pid, state.created):
+        os.kill(state.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while is_locked(places.lock_file):
+            if time.monotonic() > deadline:
+                message = f"the supervisor (pid {state.pid}) did not end within {_STOP_SECONDS:.0f} s; see {places.log_file('supervisor')}"
+                raise StackError(message)
+            time.sleep(_POLL_SECONDS)
+        state = places.read_state()
+    for part in state.parts if state is not None else ():
+        if part.pid is not None and part.created is not None and processes.is_same(part.pid, part.created):
+            running = True
+            processes.end_left_over(part.pid, part.created, seconds=30.0)
+    places.stack_file.unlink(missing_ok=True)
+    return running
+
+
+def part_states(home: Path) -> list[PartState]:
+    """All parts with their health; those of a supervisor that is gone are stopped."""
+    places = StackHome(home)
+    state = places.read_state()
+    if state is None:
+        return []
+    alive = is_locked(places.lock_file)
+    return [_checked(part, alive=alive) for part in state.parts]
+
+
+def _checked(part: PartState, *, alive: bool) -> PartState:
+    if part.health is Health.OUTSIDE:
+        return part
+    lives = part.pid is not None and part.created is not None and processes.is_same(part.pid, part.created)
+    if lives and not alive:
+        return part.model_copy(update={"health": Health.FAILED, "detail": "left over by a supervisor that was killed; run `casaflow down`"})
+    if not lives and part.health is Health.HEALTHY:
+        return part.model_copy(update={"health": Health.STOPPED, "pid": None})
+    return part

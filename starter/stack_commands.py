@@ -1,0 +1,117 @@
+"""`casaflow up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra.settings import Settings
+from infra.stack import control
+from infra.stack.model import Health, StackError
+from infra.stack.supervisor import AlreadyRunningError, Supervisor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STYLES = {
+    Health.HEALTHY: "green",
+    Health.OUTSIDE: "cyan",
+    Health.FAILED: "bold red",
+    Health.RESTARTING: "yellow",
+    Health.STOPPED: "dim",
+}
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the three commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; the stack goes on in the background.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
+
+    A server that is configured from outside (CASAFLOW_POSTGRES_URL, CASAFLOW_TEMPORAL_ADDRESS, CASAFLOW_KAFKA_BOOTSTRAP_SERVERS) is used
+    instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow).
+    """
+    settings = Settings()
+    try:
+        if detach or control.is_running(settings.home):
+            if control.is_running(settings.home):
+                _say(f"the stack of {settings.home.absolute()} is running already")
+            control.ensure_up(settings.home, _say)
+            show_status(settings.home, as_json=as_json)
+            return
+        _run_in_foreground(settings)
+    except StackError as error:
+        typer.echo(f"casaflow up: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _run_in_foreground(settings: Settings) -> None:
+    def say(line: str) -> None:
+        _say(line)
+        if line.startswith("ready"):
+            show_status(settings.home, as_json=False)
+            _say("Ctrl-C stops everything; the data stays.")
+
+    try:
+        asyncio.run(Supervisor(settings, say).run())
+    except AlreadyRunningError:
+        # Somebody else was faster in the moment since we looked.
+        control.ensure_up(settings.home, _say)
+        show_status(settings.home, as_json=False)
+
+
+def down() -> None:
+    """Stop the stack, and wait until nothing of it is left. The data stays."""
+    home = Settings().home
+    try:
+        was_running = control.down(home)
+    except StackError as error:
+        typer.echo(f"casaflow down: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("stopped; the data stays in " + str(home.absolute()) if was_running else f"nothing runs in {home.absolute()}", err=True)
+
+
+def status(as_json: Json = False) -> None:
+    """Show each part with its health and address. Exit code 0 when all are healthy, 1 otherwise."""
+    if not show_status(Settings().home, as_json=as_json):
+        raise typer.Exit(1)
+
+
+def show_status(home: Path, *, as_json: bool) -> bool:
+    """Print the parts; True when the stack runs and all of them are healthy."""
+    parts = control.part_states(home)
+    info = control.read_stack_info(home)
+    healthy = info is not None and all(part.health in {Health.HEALTHY, Health.OUTSIDE} for part in parts)
+    if as_json:
+        shown = {"healthy": healthy, "parts": [part.model_dump(mode="json", exclude={"created"}) for part in parts]}
+        typer.echo(json.dumps({**shown, "stack": info.model_dump(mode="json", exclude={"api_key"}) if info else None}, indent=1))
+        return healthy
+    if not parts:
+        typer.echo(f"nothing runs in {home.absolute()}; start it with: casaflow up", err=True)
+        return False
+    table = Table("part", "health", "address", "pid", "detail", box=None, header_style="bold", pad_edge=False)
+    for part in parts:
+        restarts = f"restarted {part.restarts} x" if part.restarts else ""
+        detail = "; ".join(text for text in (part.detail, restarts) if text)
+        pid = str(part.pid) if part.pid else ""
+        table.add_row(part.name, f"[{_STYLES.get(part.health, '')}]{part.health}[/]", part.address, pid, detail)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+    return healthy
