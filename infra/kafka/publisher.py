@@ -81,7 +81,7 @@ class KafkaPublisher:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         if self._producer is not None:
-            self._replace(self._producer, reason="the publisher stops")
+            self._let_go(self._producer)
         if self._ending:
             await asyncio.wait(self._ending, timeout=_STOP_TIMEOUT_SECONDS + REQUEST_TIMEOUT_MILLISECONDS / 1000)
 
@@ -180,11 +180,13 @@ class KafkaPublisher:
 
     def _replace(self, producer: Any, *, reason: str) -> None:  # noqa: ANN401
         """Let go of a producer: the next caller makes a new one, and this one ends by itself in the background."""
-        if producer is not self._producer:
-            return  # another caller saw the same failure first
+        if producer is self._producer:  # else another caller saw the same failure first
+            _log.warning("kafka.producer-replaced", reason=reason)
+            self._let_go(producer)
+
+    def _let_go(self, producer: Any) -> None:  # noqa: ANN401
         self._producer = None
         self._connecting = None
-        _log.warning("kafka.producer-replaced", reason=reason)
         task = asyncio.create_task(_end(producer, tuple(self._on_their_way.values())))
         self._on_their_way.clear()
         self._ending.add(task)
