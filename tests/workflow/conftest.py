@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ async def bank(environment: WorkflowEnvironment) -> AsyncIterator[Bank]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(opened.worker())
         yield opened
-        opened.ledger.gate.set()
+        opened.ledger.open_gates()
 
 
 async def search_attribute(handle: Handle, name: str) -> str | None:
@@ -115,9 +116,13 @@ async def search_attribute(handle: Handle, name: str) -> str | None:
     return values[0] if values else None
 
 
-async def eventually(condition: Any, *, seconds: float = 10) -> Any:
-    """Poll an async condition until it is truthy, in real time."""
+async def eventually(condition: Callable[[], Any], *, seconds: float = 10) -> Any:
+    """Poll a condition, plain or asynchronous, until it is truthy, in real time."""
     async with asyncio.timeout(seconds):
-        while not (value := await condition()):
-            await asyncio.sleep(0.05)
-    return value
+        while True:
+            value = condition()
+            if isawaitable(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.02)

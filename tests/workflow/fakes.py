@@ -70,18 +70,22 @@ class FakeLedger:
         self.published: set[str] = set()
         self.faults: dict[str, Faults] = {name: Faults() for name in ("debit", "credit", "compensation", "reject", "outbox")}
         self.calls: Counter[str] = Counter()
-        self.entered = asyncio.Event()
-        self.gate = asyncio.Event()
-        """Posting waits for it, so that a test can do something meanwhile."""
-        self.gate.set()
+        self.entered = {leg: asyncio.Event() for leg in LegName}
+        self.gates = {leg: asyncio.Event() for leg in LegName}
+        """Posting a leg waits for its gate, so that a test can do something meanwhile. All are open at first."""
+        self.open_gates()
 
     def open(self, account_id: str, *, balance: int = 0, status: AccountStatus = AccountStatus.ACTIVE) -> None:
         self.accounts[account_id] = FakeAccount(balance=balance, status=status)
 
+    def open_gates(self) -> None:
+        for gate in self.gates.values():
+            gate.set()
+
     async def post(self, posting: Posting) -> Decision:
         self.calls[posting.leg] += 1
-        self.entered.set()
-        await self.gate.wait()
+        self.entered[posting.leg].set()
+        await self.gates[posting.leg].wait()
         fault = self.faults[posting.leg].take()
         await _suffer(fault)
         key = (posting.request.transaction_id, posting.leg)
@@ -107,7 +111,7 @@ class FakeLedger:
             self.outbox.append(transaction_finished(rejection.request, self.results[key], finished_at=NOW))
         return self.results[key]
 
-    async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
+    async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:  # noqa: ARG002  one tenant only
         self.calls["outbox"] += 1
         await _suffer(self.faults["outbox"].take())
         return tuple(event for event in self.outbox if event.subject == transaction_id and event.event_id not in self.published)

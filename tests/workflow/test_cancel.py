@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from decimal import Decimal
 
 import pytest
 from temporalio import workflow
@@ -12,16 +14,18 @@ from temporalio.worker import Worker
 from activities.casa import CasaActivities
 from ledger import visibility
 from ledger.accounts import AccountStatus
+from ledger.decisions import LegName
 from ledger.errors import UnavailableError
 from ledger.postings import first_posting
 from ledger.refusals import RefusalCode
 from ledger.requests import TransactionRequest
 from ledger.results import TransactionStatus
 from tests.unit.ledger.builders import TODAY, request
-from tests.workflow.conftest import Bank, Handle, search_attribute
+from tests.workflow.conftest import Bank, Handle, eventually, search_attribute
 from tests.workflow.fakes import Hang
 from workflows import policies
 from workflows.sandbox import workflow_runner
+from workflows.transaction import TransactionWorkflow
 
 
 @workflow.defn(name="Unshielded")
@@ -50,7 +54,7 @@ async def _ends_rejected_as_cancelled(bank: Bank, handle: Handle) -> None:
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
 
 
-async def test_a_cancel_before_any_worker_saw_the_transaction_rejects_it(environment: object, bank: Bank) -> None:
+async def test_a_cancel_before_any_worker_saw_the_transaction_rejects_it(bank: Bank) -> None:
     idle = Bank(bank.environment, ledger=bank.ledger, publisher=bank.publisher)  # its task queue has no worker yet
     handle = await idle.start(debtor="A", creditor="B")
     await handle.cancel()
@@ -64,21 +68,23 @@ async def test_a_cancel_while_the_rate_is_awaited_rejects_the_transaction(bank: 
         bank.rates.faults.next.extend([UnavailableError(part="exchange-rates", detail="refused")] * 2)
     bank.rates.faults.for_good = Hang()
     handle = await bank.start(debtor="A", creditor="B:CZK")
-    while bank.rates.calls < (1 if locally else 3):
-        await asyncio.sleep(0.02)
+    await eventually(lambda: bank.rates.calls >= (1 if locally else 3))
     await handle.cancel()
     await _ends_rejected_as_cancelled(bank, handle)
 
 
 @pytest.mark.parametrize("creditor_status", [AccountStatus.ACTIVE, AccountStatus.CLOSED])
-async def test_a_cancel_during_posting_changes_nothing(bank: Bank, creditor_status: AccountStatus) -> None:
+@pytest.mark.parametrize("leg", [LegName.DEBIT, LegName.CREDIT])
+async def test_a_cancel_during_posting_changes_nothing(bank: Bank, leg: LegName, creditor_status: AccountStatus) -> None:
+    # The server refuses to end a workflow whose cancel it has not shown yet, and the task is played again from its beginning: the
+    # second time the cancel stands before the posting. The ledger knows better.
     bank.ledger.open("B", status=creditor_status)
-    bank.ledger.gate.clear()
+    bank.ledger.gates[leg].clear()
     handle = await bank.start(debtor="A", creditor="B")
-    await bank.ledger.entered.wait()
+    await bank.ledger.entered[leg].wait()
     await handle.cancel()
     await asyncio.sleep(0.2)
-    bank.ledger.gate.set()
+    bank.ledger.open_gates()
     result = await handle.result()
     expected = TransactionStatus.COMPLETED if creditor_status is AccountStatus.ACTIVE else TransactionStatus.REVERSED
     assert result.status is expected
@@ -87,25 +93,44 @@ async def test_a_cancel_during_posting_changes_nothing(bank: Bank, creditor_stat
     assert bank.publisher.types(result.transaction_id)[-1] == f"accounting.transaction-{expected}"
 
 
+async def test_a_lost_attempt_that_had_posted_is_carried_on_though_a_cancel_came_meanwhile(bank: Bank) -> None:
+    idle = Bank(bank.environment, ledger=bank.ledger, rates=bank.rates, publisher=bank.publisher)  # its task queue has no worker yet
+    asked = request(transaction_id=str(uuid.uuid4()), debtor="A", creditor="B:CZK")
+    handle = await idle.start(transaction_id=asked.transaction_id, debtor="A", creditor="B:CZK")
+    await bank.ledger.post(first_posting(asked, conversion=None, booking_date=TODAY))
+    await handle.cancel()
+    bank.rates.per_euro.clear()
+    async with idle.worker():
+        # The rate that the credit needs is gone now: the money in transit is shown, and waits.
+        await eventually(lambda: _is_parked(handle))
+        assert (bank.balance("A"), bank.balance("B")) == (8_750, 0)
+        bank.rates.per_euro["CZK"] = Decimal(30)
+        await handle.signal(TransactionWorkflow.retry)
+        result = await handle.result()
+    assert result.status is TransactionStatus.COMPLETED
+    assert (bank.balance("A"), bank.balance("B")) == (8_750, 37_500)
+
+
+async def _is_parked(handle: Handle) -> bool:
+    return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
+
+
 async def test_a_cancel_while_an_ordinary_activity_posts_changes_nothing(bank: Bank) -> None:
     bank.ledger.faults["debit"].next.extend([UnavailableError(part="postgres", detail="refused")] * 2)
     handle = await bank.start(debtor="A", creditor="B")
-    while bank.ledger.calls["debit"] < 2:
-        await asyncio.sleep(0.01)
-    bank.ledger.gate.clear()
-    while bank.ledger.calls["debit"] < 3:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: bank.ledger.calls["debit"] >= 2)
+    bank.ledger.gates[LegName.DEBIT].clear()
+    await eventually(lambda: bank.ledger.calls["debit"] >= 3)
     await handle.cancel()
     await asyncio.sleep(0.2)
-    bank.ledger.gate.set()
+    bank.ledger.open_gates()
     assert (await handle.result()).status is TransactionStatus.COMPLETED
 
 
 async def test_a_cancel_during_publishing_changes_nothing(bank: Bank) -> None:
     bank.publisher.faults.for_good = UnavailableError(part="kafka", detail="refused")
     handle = await bank.start(debtor="A", creditor="B")
-    while bank.publisher.calls < 2:
-        await asyncio.sleep(0.02)
+    await eventually(lambda: bank.publisher.calls >= 2)
     await handle.cancel()
     await handle.cancel()
     await asyncio.sleep(0.2)
@@ -120,11 +145,11 @@ async def test_without_protection_a_posted_transaction_would_end_as_cancelled(ba
     casa = CasaActivities(bank.ledger)
     queue = f"{bank.task_queue}-unshielded"
     async with Worker(bank.client, task_queue=queue, workflows=[Unshielded], activities=[casa.post], workflow_runner=workflow_runner()):
-        bank.ledger.gate.clear()
+        bank.ledger.gates[LegName.CREDIT].clear()
         handle = await bank.client.start_workflow(Unshielded.run, request(creditor="B"), id=queue, task_queue=queue)
-        await bank.ledger.entered.wait()
+        await bank.ledger.entered[LegName.CREDIT].wait()
         await handle.cancel()
-        bank.ledger.gate.set()
+        bank.ledger.open_gates()
         with pytest.raises(WorkflowFailureError):
             await handle.result()
     assert bank.balance("B") == 1250

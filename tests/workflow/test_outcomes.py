@@ -136,15 +136,11 @@ async def test_a_refused_credit_gives_the_debtor_back_exactly_what_was_taken(ban
 async def test_a_rerun_at_another_rate_gives_back_what_was_taken_and_not_what_it_would_take_now(bank: Bank) -> None:
     bank.ledger.open("B", status=AccountStatus.CLOSED)
     transaction_id = str(uuid.uuid4())
-    bank.ledger.gate.clear()
+    bank.ledger.gates[LegName.CREDIT].clear()
     first = await bank.start(debtor="A:CZK", creditor="B", amount="2", transaction_id=transaction_id)
-    await bank.ledger.entered.wait()
-    bank.ledger.faults["credit"].for_good = RuntimeError("stops the first run after its debit")
-    bank.ledger.gate.set()
-    while (transaction_id, LegName.DEBIT) not in bank.ledger.decisions:
-        await bank.environment.sleep(0.05)
+    await bank.ledger.entered[LegName.CREDIT].wait()
     await first.terminate()
-    bank.ledger.faults["credit"].for_good = None
+    bank.ledger.open_gates()
     bank.rates.per_euro["CZK"] = Decimal(30)
     result = await bank.carry_out(debtor="A:CZK", creditor="B", amount="2", transaction_id=transaction_id)
     assert result.status is REVERSED
