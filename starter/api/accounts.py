@@ -1,0 +1,87 @@
+"""Accounts: open, read, balance, freeze, unfreeze, close."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from ledger.accounts import Account, AccountKind, AccountStatus
+from ledger.currencies import exponent_of
+from ledger.errors import NotFoundError
+from ledger.ids import parse_account_id
+from ledger.money import Money
+from starter.api.models import AccountBody, AccountView, BalanceView
+from starter.api.services import Authenticated, UsesServices
+
+router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+
+
+@router.post("", status_code=HTTPStatus.CREATED, responses={200: {"description": "It was opened before, with the same content."}})
+async def open_account(body: AccountBody, response: Response, services: UsesServices, principal: Authenticated) -> AccountView:
+    """Open an account. The same request again answers 200; other content under the same id 409."""
+    account_id = parse_account_id(body.account_id, field="account_id")
+    exponent_of(body.currency)
+    limit = _limit(body.overdraft_limit, body.currency)
+    account, opened = await services.accounts.open_account(
+        tenant=principal.tenant,
+        account_id=account_id,
+        currency=body.currency,
+        kind=AccountKind(body.kind),
+        overdraft_limit=limit,
+    )
+    response.status_code = HTTPStatus.CREATED if opened else HTTPStatus.OK
+    response.headers["Location"] = f"/v1/accounts/{account_id}"
+    return AccountView.of(account)
+
+
+def _limit(value: object, currency: str) -> int:
+    # Zero is a valid limit, but not a valid amount.
+    if isinstance(value, str) and value.strip("0.") == "" and value.count(".") <= 1 and value.startswith("0"):
+        return 0
+    return Money.parse(value, currency, field="overdraft_limit").minor_units
+
+
+@router.get("/{account_id}")
+async def read_account(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+    """An account and its rules."""
+    account = await services.accounts.get(principal.tenant, parse_account_id(account_id, field="account_id"))
+    return AccountView.of(_found(account, account_id))
+
+
+@router.get("/{account_id}/balance")
+async def read_balance(account_id: str, services: UsesServices, principal: Authenticated) -> BalanceView:
+    """The balance at this instant."""
+    balance = await services.accounts.balance(principal.tenant, parse_account_id(account_id, field="account_id"))
+    if balance is None:
+        raise NotFoundError(kind="account", identifier=account_id)
+    return BalanceView.of(balance)
+
+
+@router.post("/{account_id}/freeze")
+async def freeze(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+    """Refuse all debits and credits from now on. What is decided already stays; a compensation still arrives."""
+    return await _change(account_id, AccountStatus.FROZEN, services, principal)
+
+
+@router.post("/{account_id}/unfreeze")
+async def unfreeze(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+    """Make a frozen account active again."""
+    return await _change(account_id, AccountStatus.ACTIVE, services, principal)
+
+
+@router.post("/{account_id}/close")
+async def close(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+    """Close an account for good. It must have no money, no hold and no open transaction."""
+    return AccountView.of(await services.accounts.close(principal.tenant, parse_account_id(account_id, field="account_id")))
+
+
+async def _change(account_id: str, status: AccountStatus, services: UsesServices, principal: Authenticated) -> AccountView:
+    account = await services.accounts.change_status(principal.tenant, parse_account_id(account_id, field="account_id"), status)
+    return AccountView.of(account)
+
+
+def _found(account: Account | None, account_id: str) -> Account:
+    if account is None:
+        raise NotFoundError(kind="account", identifier=account_id)
+    return account

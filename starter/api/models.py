@@ -1,0 +1,248 @@
+"""What the API takes and gives: JSON with decimal strings for amounts. Unknown fields are refused, so that a typo is never ignored."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from ledger.accounts import Account, Balance
+from ledger.decisions import Decision
+from ledger.money import Money
+from ledger.rates import Conversion, ExchangeRate
+from ledger.refusals import Refusal
+from ledger.requests import (
+    MAX_METADATA_KEY_LENGTH,
+    MAX_METADATA_KEYS,
+    MAX_METADATA_VALUE_LENGTH,
+    MAX_REFERENCE_LENGTH,
+    MAX_REMITTANCE_LENGTH,
+    TransactionKind,
+    TransactionRequest,
+)
+from ledger.results import TransactionResult, TransactionStatus
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        message = "must have printable characters only (no control characters, no line breaks)"
+        raise ValueError(message)
+    return text
+
+
+Amount = Annotated[
+    object,
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"], "description": "In major units."}),
+]
+"""Read by :meth:`ledger.money.Money.parse`, which knows the currency's decimals. A JSON number is refused: it may have been a float."""
+Text = Annotated[str, AfterValidator(_printable)]
+AccountId = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,33}$", "examples": ["704"]})]
+Currency = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})]
+Uuid = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_LENGTH), AfterValidator(_printable)]
+MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_VALUE_LENGTH), AfterValidator(_printable)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AccountBody(_Body):
+    """A new account."""
+
+    account_id: AccountId
+    currency: Currency
+    kind: Literal["current", "savings"] = "current"
+    overdraft_limit: Amount = "0"
+    """How far below zero the ledger balance may go."""
+
+
+class TransactionBody(_Body):
+    """A transaction: a debtor, a creditor, or both."""
+
+    transaction_id: Uuid | None = None
+    debtor: AccountId | None = None
+    creditor: AccountId | None = None
+    amount: Amount
+    currency: Currency
+    settlement: Literal["cash", "clearing"] = "cash"
+    reference: Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)] | None = None
+    remittance_information: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
+    value_date: Annotated[dt.date, Field(strict=False)] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)] = Field(default_factory=dict)
+
+
+class AccountView(BaseModel):
+    """An account."""
+
+    account_id: str
+    currency: str
+    kind: str
+    status: str
+    overdraft_limit: str
+    opened_at: dt.datetime
+
+    @classmethod
+    def of(cls, account: Account) -> AccountView:
+        """The API's form of `account`."""
+        limit = Money(minor_units=account.overdraft_limit, currency=account.currency).decimal_string
+        fields = account.model_dump(include={"account_id", "currency", "kind", "status", "opened_at"})
+        return cls(**fields, overdraft_limit=limit)
+
+
+class BalanceView(BaseModel):
+    """A balance at one instant; amounts in major units of the account's currency."""
+
+    account_id: str
+    currency: str
+    ledger: str
+    """All credits minus all debits."""
+    held: str
+    available: str
+    """What the next debit may take: ledger - held + overdraft limit."""
+    offline: str
+    """All credits."""
+    online: str
+    """All debits."""
+    as_of: dt.datetime
+
+    @classmethod
+    def of(cls, balance: Balance) -> BalanceView:
+        """The API's form of `balance`."""
+        names = ("ledger", "held", "available", "offline", "online")
+        amounts = {name: Money(minor_units=getattr(balance, name), currency=balance.currency).decimal_string for name in names}
+        return cls(account_id=balance.account_id, currency=balance.currency, as_of=balance.as_of, **amounts)
+
+
+class ReasonView(BaseModel):
+    """Why something was refused."""
+
+    code: str
+    detail: str
+
+    @classmethod
+    def of(cls, refusal: Refusal | None) -> ReasonView | None:
+        """The API's form of `refusal`."""
+        return cls(code=refusal.code, detail=refusal.detail) if refusal else None
+
+
+class RateView(BaseModel):
+    """An exchange rate: one unit of `base` buys `rate` units of `quote`."""
+
+    quote_id: str
+    base: str
+    quote: str
+    rate: str
+    source: str
+    as_of: dt.date
+
+    @classmethod
+    def of(cls, rate: ExchangeRate) -> RateView:
+        """The API's form of `rate`."""
+        return cls(**rate.model_dump(exclude={"rate"}), rate=f"{rate.rate:f}")
+
+
+class ConversionView(RateView):
+    """The rate that a transaction used, and what it did with it."""
+
+    source_amount: str
+    target_amount: str
+    rounding: str
+    residual: str
+    """Exact result minus target amount, in major units of the target's currency."""
+
+    @classmethod
+    def of_conversion(cls, conversion: Conversion | None) -> ConversionView | None:
+        """The API's form of `conversion`."""
+        if conversion is None:
+            return None
+        return cls(
+            **RateView.of(conversion.rate).model_dump(),
+            source_amount=conversion.source.decimal_string,
+            target_amount=conversion.target.decimal_string,
+            rounding=conversion.rounding,
+            residual=f"{conversion.residual:f}",
+        )
+
+
+class LegView(BaseModel):
+    """One leg as it was decided."""
+
+    leg: str
+    account_id: str
+    outcome: str
+    amount: str
+    currency: str
+    value_date: dt.date
+    decided_at: dt.datetime
+    version: int | None = None
+    ledger_balance_after: str | None = None
+    available_balance_after: str | None = None
+    reason: ReasonView | None = None
+
+    @classmethod
+    def of(cls, decision: Decision) -> LegView:
+        """The API's form of `decision`."""
+
+        def balance(minor_units: int | None) -> str | None:
+            return None if minor_units is None else Money(minor_units=minor_units, currency=decision.amount.currency).decimal_string
+
+        return cls(
+            leg=decision.leg,
+            account_id=decision.account_id,
+            outcome=decision.outcome,
+            amount=decision.amount.decimal_string,
+            currency=decision.amount.currency,
+            value_date=decision.value_date,
+            decided_at=decision.decided_at,
+            version=decision.version,
+            ledger_balance_after=balance(decision.ledger_after),
+            available_balance_after=balance(decision.available_after),
+            reason=ReasonView.of(decision.refusal),
+        )
+
+
+class TransactionView(BaseModel):
+    """A transaction: how it stands, its legs, and what was asked."""
+
+    transaction_id: str
+    status: TransactionStatus
+    reason: ReasonView | None = None
+    legs: list[LegView]
+    rate: ConversionView | None = None
+    kind: TransactionKind | None = None
+    debtor: str | None = None
+    creditor: str | None = None
+    amount: str | None = None
+    currency: str | None = None
+    settlement: str | None = None
+    reference: str | None = None
+    remittance_information: str | None = None
+    value_date: dt.date | None = None
+    metadata: dict[str, str] | None = None
+    submitted_by: str | None = None
+    submitted_at: dt.datetime | None = None
+
+    @classmethod
+    def of(cls, result: TransactionResult, request: TransactionRequest | None) -> TransactionView:
+        """The API's form of a result; `request` is None while nothing of the transaction is recorded."""
+        asked = {}
+        if request is not None:
+            names = {"settlement", "reference", "remittance_information", "value_date", "metadata", "submitted_by", "submitted_at"}
+            asked = {
+                **request.model_dump(include=names),
+                "kind": request.kind,
+                "debtor": request.debtor.account_id if request.debtor else None,
+                "creditor": request.creditor.account_id if request.creditor else None,
+                "amount": request.amount.decimal_string,
+                "currency": request.amount.currency,
+            }
+        return cls(
+            transaction_id=result.transaction_id,
+            status=result.status,
+            reason=ReasonView.of(result.reason),
+            legs=[LegView.of(leg) for leg in result.legs],
+            rate=ConversionView.of_conversion(result.conversion),
+            **asked,
+        )

@@ -1,0 +1,132 @@
+"""Errors as RFC 9457 problem details, with a stable ``code``. One place turns every error into its answer."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from ledger.errors import (
+    CasaflowError,
+    ConflictError,
+    IdempotencyKeyConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 2
+_SHOWN_VALUE_LENGTH: Final = 200
+_CODES: Final = {
+    HTTPStatus.UNAUTHORIZED: "unauthenticated",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.NOT_FOUND: "not-found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request-too-large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported-media-type",
+}
+
+
+def problem(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem response. `errors` names each bad field with its value and the rule that it breaks."""
+    content: dict[str, Any] = {
+        "type": f"urn:casaflow:problem:{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    if errors:
+        content["errors"] = list(errors)
+    # ASCII only: what a caller sent may hold lone surrogates, which have no UTF-8 form.
+    return Response(json.dumps(content), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def _shown(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_VALUE_LENGTH else f"{text[:_SHOWN_VALUE_LENGTH]}…"
+
+
+def _invalid(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, InvalidInputError):
+        raise error
+    wrong = {"field": error.field, "value": _shown(error.value), "rule": error.rule}
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[wrong])
+
+
+def _malformed(_request: Request, error: Exception) -> Response:
+    """What the models refused: missing and unknown fields, wrong types, text that is too long, no JSON at all."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    wrong = [
+        {
+            "field": ".".join(str(part) for part in found["loc"] if part not in {"body", "query", "path", "header"}) or "body",
+            "value": None if found["type"] == "missing" else _shown(found.get("input")),
+            "rule": found["msg"],
+        }
+        for found in error.errors()
+    ]
+    first = wrong[0]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidInputError.code, f"{first['field']}: {first['rule']}", errors=wrong)
+
+
+def _conflict(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ConflictError):
+        raise error
+    # The design's distinction: an id in use is a conflict with a resource, a key in use is a request that breaks the key's rule.
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, IdempotencyKeyConflictError) else HTTPStatus.CONFLICT
+    return problem(status, error.code, str(error))
+
+
+def _not_found(_request: Request, error: Exception) -> Response:
+    code = error.code if isinstance(error, CasaflowError) else NotFoundError.code
+    return problem(HTTPStatus.NOT_FOUND, code, str(error))
+
+
+def _unavailable(_request: Request, error: Exception) -> Response:
+    detail = f"{error}. Send the same request again: nothing is lost, and nothing is done twice."
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _http(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    return problem(status, _CODES.get(status, "error"), str(error.detail), headers=error.headers)
+
+
+def _defect(request: Request, error: Exception) -> Response:
+    _log.error("api.defect", path=request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "casaflow failed; the log of the API has the details")
+
+
+def register(app: FastAPI) -> None:
+    """Answer every error as a problem."""
+    app.add_exception_handler(InvalidInputError, _invalid)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(ConflictError, _conflict)
+    app.add_exception_handler(NotFoundError, _not_found)
+    app.add_exception_handler(UnavailableError, _unavailable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)

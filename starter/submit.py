@@ -1,0 +1,237 @@
+"""The one way to start a transaction, or to find the one that has its id."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as UpdateTimeoutError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from infra.temporal.client import connect
+from ledger.errors import LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
+from ledger.ids import workflow_id
+from ledger.results import TransactionResult, TransactionStatus
+from ledger.visibility import FINGERPRINT_MEMO
+from workflows.transaction import TransactionWorkflow
+from workflows.visibility import attributes_at_start, static_details, static_summary
+
+if TYPE_CHECKING:
+    from infra.postgres.transactions import PostgresTransactions
+    from infra.settings import Settings
+    from ledger.requests import TransactionRequest
+
+_RPC_TIMEOUT: Final = dt.timedelta(seconds=5)
+_UPDATE_AFTER_SECONDS: Final = 0.3
+"""A healthy transaction has ended by then, and an update would only cost it another workflow task."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a request."""
+
+    result: TransactionResult
+    request: TransactionRequest | None
+    """As it was first submitted; None where only Temporal knows the transaction yet, and it was looked up by its id."""
+    repeated: bool
+    """Whether the id was in use before, with the same content."""
+
+
+class TemporalConnection:
+    """One client for the process, made when it is first needed, so that the API starts without Temporal."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def client(self) -> Client:
+        """The client.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        if self._client is None:
+            async with self._connecting:
+                if self._client is None:
+                    if self._settings.temporal_address is None:
+                        raise UnavailableError(part="temporal", detail="CASAFLOW_TEMPORAL_ADDRESS is not set")
+                    self._client = await connect(self._settings.temporal_address, namespace=self._settings.temporal_namespace)
+        return self._client
+
+    async def ping(self) -> None:
+        """Answer if Temporal does.
+
+        Raises:
+            UnavailableError: it doesn't.
+        """
+        client = await self.client()
+        try:
+            if await client.service_client.check_health(timeout=_RPC_TIMEOUT):
+                return
+        except RPCError as error:
+            raise _unavailable(error) from error
+        raise UnavailableError(part="temporal", detail="its frontend is not serving")
+
+
+class TransactionStarter:
+    """Starts transactions and waits for them."""
+
+    def __init__(self, temporal: TemporalConnection, transactions: PostgresTransactions, *, task_queue: str) -> None:
+        self._temporal = temporal
+        self._transactions = transactions
+        self._task_queue = task_queue
+
+    async def submit(self, request: TransactionRequest, *, wait_seconds: float) -> Submission:
+        """Start the transaction, or join the one with its id, and wait for its outcome.
+
+        Args:
+            request: what to do.
+            wait_seconds: how long to wait at most until it is posted or refused; publishing is not waited for.
+
+        Raises:
+            TransactionConflictError: the id was used before with other content.
+            UnavailableError: PostgreSQL or Temporal did not answer; the same request again settles it.
+        """
+        # The row outlives Temporal's retention, so it is asked first.
+        repeat = await self._recorded(request)
+        if repeat is not None and repeat.result.final:
+            return repeat
+        client = await self._temporal.client()
+        handle, repeated = await self._start_or_join(client, request)
+        result = await self._wait(handle, request, wait_seconds)
+        return Submission(result=result, request=request, repeated=repeated)
+
+    async def look_up(self, tenant: str, transaction_id: str) -> Submission:
+        """The transaction as it stands.
+
+        Raises:
+            NotFoundError: the tenant has no such transaction.
+            UnavailableError: PostgreSQL, or Temporal where it has to be asked, did not answer.
+        """
+        record = await self._transactions.get(tenant, transaction_id)
+        if record is not None:
+            return Submission(result=record.result, request=record.request, repeated=True)
+        client = await self._temporal.client()
+        handle = client.get_workflow_handle(workflow_id(tenant, transaction_id))
+        try:
+            described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise NotFoundError(kind="transaction", identifier=transaction_id) from None
+            raise _unavailable(error) from error
+        result = _without_row(transaction_id, described.status)
+        return Submission(result=result, request=None, repeated=True)
+
+    async def _recorded(self, request: TransactionRequest) -> Submission | None:
+        record = await self._transactions.get(request.tenant, request.transaction_id)
+        if record is None:
+            return None
+        if record.fingerprint != request.fingerprint:
+            raise TransactionConflictError(transaction_id=request.transaction_id)
+        return Submission(result=record.result, request=record.request, repeated=True)
+
+    async def _start_or_join(
+        self, client: Client, request: TransactionRequest
+    ) -> tuple[WorkflowHandle[TransactionWorkflow, TransactionResult], bool]:
+        identifier = workflow_id(request.tenant, request.transaction_id)
+        try:
+            handle = await client.start_workflow(
+                TransactionWorkflow.run,
+                request,
+                id=identifier,
+                task_queue=self._task_queue,
+                # Joining (USE_EXISTING) would ignore this request's content in silence, so an id in use is refused, compared, then joined.
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                memo={FINGERPRINT_MEMO: request.fingerprint},
+                search_attributes=attributes_at_start(request),
+                static_summary=static_summary(request),
+                static_details=static_details(request),
+                rpc_timeout=_RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            existing = client.get_workflow_handle_for(TransactionWorkflow.run, identifier)
+            await self._compare(existing, request)
+            return existing, True
+        except RPCError as error:
+            raise _unavailable(error) from error
+        return handle, False
+
+    async def _compare(self, handle: WorkflowHandle[TransactionWorkflow, TransactionResult], request: TransactionRequest) -> None:
+        try:
+            described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+            fingerprint = await described.memo_value(FINGERPRINT_MEMO, default=None, type_hint=str)
+        except RPCError as error:
+            raise _unavailable(error) from error
+        if fingerprint != request.fingerprint:
+            raise TransactionConflictError(transaction_id=request.transaction_id)
+
+    async def _wait(
+        self, handle: WorkflowHandle[TransactionWorkflow, TransactionResult], request: TransactionRequest, wait_seconds: float
+    ) -> TransactionResult:
+        """The result as soon as it is final, or how the transaction stands when the time is up."""
+        if wait_seconds <= 0:
+            return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
+        waiting = [asyncio.create_task(_ended(handle)), asyncio.create_task(_answered(handle, wait_seconds))]
+        try:
+            done, _ = await asyncio.wait(waiting, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                try:
+                    return task.result()
+                except WorkflowFailureError as error:
+                    return await self._after_failure(error, request)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        recorded = await self._recorded(request)
+        if recorded is not None:
+            return recorded.result
+        return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
+
+    async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
+        """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""
+        recorded = await self._recorded(request)
+        if recorded is not None:
+            return recorded.result
+        cause = failure.cause
+        if isinstance(cause, ApplicationError):
+            message = f"{cause.type}: {cause.message}"
+            raise LedgerIntegrityError(message) from failure
+        return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PARKED)
+
+
+async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult]) -> TransactionResult:
+    """The result once the workflow has ended, publishing included: the short way while everything is healthy."""
+    try:
+        return await handle.result()
+    except RPCError as error:
+        raise _unavailable(error) from error
+
+
+async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResult], wait_seconds: float) -> TransactionResult:
+    """The result once it is final, before it is published: the way while Kafka is away."""
+    await asyncio.sleep(min(_UPDATE_AFTER_SECONDS, wait_seconds))
+    try:
+        return await handle.execute_update("final_result", result_type=TransactionResult, rpc_timeout=dt.timedelta(seconds=wait_seconds))
+    except (UpdateTimeoutError, WorkflowUpdateFailedError, RPCError) as error:
+        # The workflow ended between the two questions, or the time is up: the other way knows.
+        if isinstance(error, RPCError) and error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
+            raise _unavailable(error) from error
+        return await _ended(handle)
+
+
+def _without_row(transaction_id: str, status: WorkflowExecutionStatus | None) -> TransactionResult:
+    """A transaction that only Temporal knows. One that was ended before anything was recorded needs an operator."""
+    runs = status is WorkflowExecutionStatus.RUNNING
+    return TransactionResult(transaction_id=transaction_id, status=TransactionStatus.PROCESSING if runs else TransactionStatus.PARKED)
+
+
+def _unavailable(error: RPCError) -> UnavailableError:
+    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")
