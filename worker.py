@@ -1,4 +1,4 @@
-"""Composition root of the worker process: ``python -m worker``."""
+"""Composition root of the worker process: settings, adapters, activities, Temporal's worker."""
 
 from __future__ import annotations
 
@@ -6,110 +6,151 @@ import asyncio
 import os
 import signal
 import socket
+import sys
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
-from temporalio.worker import Worker
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
 from activities.notification import NotificationActivities
 from infra.kafka.publisher import KafkaPublisher
-from infra.logs import configure_logs
+from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.client import connect
-from ledger.errors import UnavailableError
+from ledger.errors import InvalidInputError, UnavailableError
 from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from temporalio.client import Client
 
-_log = structlog.get_logger(__name__)
+    from ledger.ports import CasaLedger, EventOutbox, EventPublisher, ExchangeRates
 
-GRACEFUL_SHUTDOWN: Final = timedelta(seconds=15)
-"""How long activities that run may take to end after SIGTERM; longer than any local attempt."""
-_LONGEST_BACKOFF_SECONDS: Final = 5.0
+_log = structlog.get_logger("worker")
 
+GRACEFUL_SHUTDOWN: Final = timedelta(seconds=20)
+"""How long what runs may go on after SIGTERM or SIGINT. Longer than any single attempt of an activity."""
+_FIRST_WAIT_SECONDS: Final = 0.5
+_LONGEST_WAIT_SECONDS: Final = 5.0
+_EXIT_CONFIGURATION: Final = 2
 
-def required(value: str | None, name: str) -> str:
-    """A setting that has no default.
-
-    Raises:
-        SystemExit: it is not set.
-    """
-    if value is None:
-        message = f"casaflow: {name} must be set"
-        raise SystemExit(message)
-    return value
+_Part = TypeVar("_Part")
 
 
-def build_worker(client: Client, settings: Settings, database: Database, publisher: KafkaPublisher) -> Worker:
-    """Put the real parts behind the ports, and the activities into a worker."""
-    rates = ExchangeRateActivities(open_rates(settings), max_age_days=settings.rates_max_age_days)
-    casa = CasaActivities(PostgresLedger(database))
-    notification = NotificationActivities(PostgresOutbox(database), publisher)
+def transaction_worker(
+    client: Client, settings: Settings, *, ledger: CasaLedger, outbox: EventOutbox, publisher: EventPublisher, rates: ExchangeRates
+) -> Worker:
+    """A worker that carries transactions; the caller starts it, and owns what it is given."""
+    casa = CasaActivities(ledger)
+    exchange_rate = ExchangeRateActivities(rates, max_age_days=settings.rates_max_age_days)
+    notification = NotificationActivities(outbox, publisher)
     return Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[TransactionWorkflow],
-        activities=[rates.quote, casa.post, casa.reject, notification.publish],
+        activities=[casa.post, casa.reject, exchange_rate.quote, notification.publish],
         workflow_runner=workflow_runner(),
-        max_cached_workflows=2_000,
+        # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.
         max_concurrent_workflow_tasks=100,
-        max_concurrent_local_activities=200,
-        max_concurrent_activities=200,
+        max_concurrent_local_activities=100,
+        max_concurrent_activities=100,
+        max_cached_workflows=1_000,
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=5),
+        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=5),
+        disable_eager_activity_execution=False,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 
 
-async def connected(address: str, *, namespace: str, identity: str, stopping: asyncio.Event) -> Client | None:
-    """Connect to Temporal, for as long as it takes; None when the process is told to stop meanwhile."""
-    backoff_seconds = 0.25
-    while not stopping.is_set():
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry transactions until `stop` is set, then finish what runs. Waits for PostgreSQL and Temporal as long as it takes.
+
+    Raises:
+        InvalidInputError: a server's address is missing.
+    """
+    postgres_url = _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None)
+    temporal_address = _required("temporal_address", settings.temporal_address)
+    kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    async with AsyncExitStack() as parts:
+        database = Database.open(postgres_url, pool_size=settings.postgres_pool_size)
+        parts.push_async_callback(database.close)
+        publisher = KafkaPublisher(kafka)
+        parts.push_async_callback(publisher.stop)
+        await publisher.start()
+        identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
         try:
-            return await connect(address, namespace=namespace, identity=identity)
-        except UnavailableError as error:
-            _log.warning("worker.waits-for-temporal", error=str(error), next_attempt_in_seconds=backoff_seconds)
-        await asyncio.sleep(backoff_seconds)
-        backoff_seconds = min(2 * backoff_seconds, _LONGEST_BACKOFF_SECONDS)
-    return None
-
-
-async def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish what runs. PostgreSQL and Kafka may be away; transactions then wait for them."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
-    address = required(settings.temporal_address, "CASAFLOW_TEMPORAL_ADDRESS")
-    client = await connected(address, namespace=settings.temporal_namespace, identity=identity, stopping=stopping)
-    if client is None:
-        return
-    url = settings.postgres_url.get_secret_value() if settings.postgres_url else None
-    database = Database.open(required(url, "CASAFLOW_POSTGRES_URL"), pool_size=settings.postgres_pool_size)
-    publisher = KafkaPublisher(required(settings.kafka_bootstrap_servers, "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"))
-    await publisher.start()
-    try:
-        async with build_worker(client, settings, database, publisher):
-            _log.info("worker.started", identity=identity, task_queue=settings.task_queue)
-            await stopping.wait()
-            _log.info("worker.stopping")
-    finally:
-        await publisher.stop()
-        await database.close()
+            await _once_reachable(database.ping, stop)
+            client = await _once_reachable(
+                lambda: connect(temporal_address, namespace=settings.temporal_namespace, identity=identity), stop
+            )
+        except _StoppedError:
+            return
+        worker = transaction_worker(
+            client,
+            settings,
+            ledger=PostgresLedger(database),
+            outbox=PostgresOutbox(database),
+            publisher=publisher,
+            rates=open_rates(settings),
+        )
+        async with worker:
+            _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
+            await stop.wait()
+            _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
+        _log.info("worker.stopped")
 
 
 def main() -> None:
-    """Read the settings, set the logs up, and work."""
+    """Run a worker with the environment's settings until SIGTERM or SIGINT. Exit code 2: an address is missing."""
     settings = Settings()
-    configure_logs(settings)
-    asyncio.run(run(settings))
+    configure_logging(settings)
+    try:
+        asyncio.run(_run_until_signalled(settings))
+    except InvalidInputError as error:
+        _log.error("worker.misconfigured", error=str(error))
+        sys.exit(_EXIT_CONFIGURATION)
+
+
+async def _run_until_signalled(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+class _StoppedError(Exception):
+    """The process was asked to stop while it still waited for a part."""
+
+
+async def _once_reachable(reach: Callable[[], Awaitable[_Part]], stop: asyncio.Event) -> _Part:
+    """Try until it works, with growing pauses and a log line for each; a newcomer's servers may start in any order."""
+    pause = _FIRST_WAIT_SECONDS
+    while not stop.is_set():
+        try:
+            return await reach()
+        except UnavailableError as error:
+            _log.warning("worker.waiting", part=error.part, detail=error.detail, tries_again_in_seconds=pause)
+        try:
+            await asyncio.wait_for(stop.wait(), timeout=pause)
+        except TimeoutError:
+            pause = min(pause * 2, _LONGEST_WAIT_SECONDS)
+    raise _StoppedError
+
+
+def _required(field: str, value: str | None) -> str:
+    if value is None:
+        raise InvalidInputError(field=f"CASAFLOW_{field.upper()}", value=value, rule="must be set; `casaflow up` sets it for its worker")
+    return value
 
 
 if __name__ == "__main__":
