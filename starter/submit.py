@@ -219,12 +219,15 @@ async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResul
     """The result once it is final, before it is published: the way while Kafka is away."""
     await asyncio.sleep(min(_UPDATE_AFTER_SECONDS, wait_seconds))
     try:
-        return await handle.execute_update("final_result", result_type=TransactionResult, rpc_timeout=dt.timedelta(seconds=wait_seconds))
+        result: TransactionResult = await handle.execute_update(
+            "final_result", result_type=TransactionResult, rpc_timeout=dt.timedelta(seconds=wait_seconds)
+        )
     except (UpdateTimeoutError, WorkflowUpdateFailedError, RPCError) as error:
         # The workflow ended between the two questions, or the time is up: the other way knows.
         if isinstance(error, RPCError) and error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
             raise _unavailable(error) from error
         return await _ended(handle)
+    return result
 
 
 def _without_row(transaction_id: str, status: WorkflowExecutionStatus | None) -> TransactionResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uvicorn
 
-from infra.logs import configure_logs
+from infra.logs import configure_logging
 from infra.settings import Settings
 from starter.api.application import create_app
 
@@ -12,7 +12,7 @@ from starter.api.application import create_app
 def main() -> None:
     """Serve until SIGTERM or SIGINT; requests that run are finished."""
     settings = Settings()
-    configure_logs(settings)
+    configure_logging(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,

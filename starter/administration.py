@@ -1,0 +1,63 @@
+"""What an administrator does directly on the servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from infra.kafka.topics import ensure_topics
+from infra.postgres.api_keys import PostgresApiKeys
+from infra.postgres.database import Database
+from infra.postgres.migrate import upgrade
+from infra.temporal.search_attributes import ensure_search_attributes
+from ledger.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+
+def _postgres_url(settings: Settings) -> str:
+    if settings.postgres_url is None:
+        raise UnavailableError(part="postgres", detail="CASAFLOW_POSTGRES_URL is not set")
+    return settings.postgres_url.get_secret_value()
+
+
+async def create_key(settings: Settings, tenant: str, principal: str) -> tuple[str, str]:
+    """Make an API key; returns its id and its plaintext.
+
+    Raises:
+        UnavailableError: the database did not answer.
+    """
+    database = Database.open(_postgres_url(settings), pool_size=1)
+    try:
+        return await PostgresApiKeys(database).create(tenant, principal)
+    finally:
+        await database.close()
+
+
+async def revoke_key(settings: Settings, key_id: str) -> None:
+    """Revoke an API key.
+
+    Raises:
+        NotFoundError: there is no such key.
+        UnavailableError: the database did not answer.
+    """
+    database = Database.open(_postgres_url(settings), pool_size=1)
+    try:
+        await PostgresApiKeys(database).revoke(key_id)
+    finally:
+        await database.close()
+
+
+async def migrate_servers(settings: Settings) -> None:
+    """Bring database, topics and search attributes to this version.
+
+    Raises:
+        UnavailableError: a server did not answer.
+        TopicMismatchError: a topic exists with too few partitions.
+    """
+    if settings.temporal_address is None or settings.kafka_bootstrap_servers is None:
+        raise UnavailableError(part="temporal or kafka", detail="CASAFLOW_TEMPORAL_ADDRESS or CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set")
+    await asyncio.to_thread(upgrade, _postgres_url(settings))
+    await ensure_topics(settings.kafka_bootstrap_servers)
+    await ensure_search_attributes(settings.temporal_address, settings.temporal_namespace)

@@ -1,0 +1,271 @@
+"""The command line: ``casaflow``.
+
+Exit codes: 0 done and proven; 1 done, but something is not as it should be; 2 bad input; 3 a server is not available; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from infra.settings import DEFAULT_TENANT, Settings
+from infra.stack.control import read_stack_info
+from infra.stack.model import StackError
+from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from starter import stack_commands
+from starter.client import ApiClient, ApiError, ApiUnavailableError
+from starter.entries import FileError
+from starter.stack_commands import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Answer = TypeVar("Answer")
+
+EXIT_NOT_PROVEN = 1
+EXIT_BAD_INPUT = 2
+EXIT_UNAVAILABLE = 3
+
+app = typer.Typer(
+    name="casaflow",
+    help=(
+        "A transaction engine for current and savings accounts.\n\nExit codes: 0 done and proven; 1 something is not as it should be; "
+        "2 bad input; 3 a server is not available."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+stack_commands.register(app)
+account_app = typer.Typer(help="Open and show accounts.", no_args_is_help=True)
+key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
+app.add_typer(account_app, name="account")
+app.add_typer(key_app, name="key")
+
+ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
+Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
+InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]
+DEFAULT_IN_FLIGHT = 32
+
+
+def main() -> None:
+    """Run the command, and turn errors into one line and an exit code."""
+    try:
+        app()
+    except (FileError, InvalidInputError, ConflictError, NotFoundError) as error:
+        _fail(str(error), EXIT_BAD_INPUT)
+    except ApiError as error:
+        _fail(str(error), EXIT_BAD_INPUT if error.is_bad_input else EXIT_NOT_PROVEN)
+    except (ApiUnavailableError, UnavailableError) as error:
+        _fail(str(error), EXIT_UNAVAILABLE)
+    except ValidationError as error:
+        wrong = "; ".join(f"CASAFLOW_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}" for found in error.errors())
+        _fail(wrong, EXIT_BAD_INPUT)
+    except (StackError, CasaflowError) as error:
+        _fail(str(error), EXIT_NOT_PROVEN)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"casaflow: {message}", err=True)
+    sys.exit(code)
+
+
+def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wait: Callable[[str], None] | None = None) -> ApiClient:
+    """The client of the API that the options, or the stack in ``$CASAFLOW_HOME``, name.
+
+    Raises:
+        ApiUnavailableError: neither names one.
+    """
+    if url is None or key is None:
+        home = Settings().home
+        info = read_stack_info(home)
+        if info is None:
+            message = f"nothing runs in {home.absolute()}: start it with `casaflow up --detach`, or give --api-url and --api-key"
+            raise ApiUnavailableError(message)
+        url, key = url or info.api, key or info.api_key
+    return ApiClient(url, key, connections=connections, on_wait=on_wait)
+
+
+async def _with_client(url: str | None, key: str | None, work: Callable[[ApiClient], Awaitable[Answer]]) -> Answer:
+    async with api_client(url, key) as client:
+        return await work(client)
+
+
+def _show(content: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+        return
+    width = max(len(name) for name in content)
+    for name, value in content.items():
+        typer.echo(f"{name.ljust(width)}  {value}")
+
+
+@account_app.command("open")
+def account_open(
+    account_id: Annotated[str, typer.Argument(help="1 to 34 letters, digits, dots, hyphens or underscores.")],
+    currency: Annotated[str, typer.Argument(help="ISO 4217 code, such as EUR.")],
+    kind: Annotated[str, typer.Option(help="current or savings.")] = "current",
+    overdraft_limit: Annotated[str, typer.Option(help="How far below zero the balance may go, such as 500.00.")] = "0",
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Open an account. The same call again changes nothing."""
+    body = {"account_id": account_id, "currency": currency, "kind": kind, "overdraft_limit": overdraft_limit}
+    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.open_account(body))), as_json=as_json)
+
+
+@account_app.command("show")
+def account_show(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show an account and its rules."""
+    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.account(account_id))), as_json=as_json)
+
+
+@app.command()
+def balance(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show an account's balance at this instant."""
+    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.balance(account_id))), as_json=as_json)
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(help="CSV (or CSV.gz) of account entries; see the operator's guide for its columns.")],
+    in_flight: InFlight = DEFAULT_IN_FLIGHT,
+    open_accounts: Annotated[bool, typer.Option(help="Open accounts that are missing, with the overdraft that they need.")] = True,
+    tenant: Tenant = DEFAULT_TENANT,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a file of account entries: each line becomes a transaction, each account's lines in order.
+
+    A second run posts nothing twice. Ends with each account's balance against the file's running total.
+    """
+    from starter.reports import run_submission  # noqa: PLC0415  tables and progress bars are loaded only where they are shown
+
+    waiting = _WaitNotice()
+    client = api_client(api_url, api_key, connections=in_flight, on_wait=waiting)
+    outcome = asyncio.run(run_submission(client, file, tenant=tenant, in_flight=in_flight, open_accounts=open_accounts, as_json=as_json))
+    if outcome.problem:
+        _fail(outcome.problem, EXIT_BAD_INPUT)
+    if not outcome.proven:
+        raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+class _WaitNotice:
+    """Says once why nothing moves, and again when the reason changes."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, reason: str) -> None:
+        if reason != self._said:
+            self._said = reason
+            typer.echo(f"waiting: {reason}", err=True)
+
+
+@app.command()
+def demo(in_flight: InFlight = DEFAULT_IN_FLIGHT, as_json: Json = False) -> None:
+    """Run real transactions of a real bank end to end on the real stack, and prove every balance.
+
+    Starts the stack if it isn't running, and leaves it running. A second run posts nothing twice. Exit code 0 only if all is proven.
+    """
+    from starter.demo import run_demo  # noqa: PLC0415  as in submit
+
+    if not run_demo(Settings(), in_flight=in_flight, as_json=as_json):
+        raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Prove the six truths of the ledger on the running system. Exit code 1, and the exact ids, if one fails."""
+    from starter.check import run_check  # noqa: PLC0415  as in submit
+    from starter.reports import show_check  # noqa: PLC0415
+
+    report = asyncio.run(run_check(outside_or_stack(Settings())))
+    show_check(report, as_json=as_json)
+    if not report.proven:
+        raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+@key_app.command("create")
+def key_create(
+    principal: Annotated[str, typer.Argument(help="The name that its transactions are recorded under.")],
+    tenant: Tenant = DEFAULT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Create an API key with all scopes. It is shown once: only its hash is stored."""
+    if not (principal.isprintable() and principal.strip()):
+        raise InvalidInputError(field="principal", value=principal, rule="must be printable, and not empty")
+    from starter.administration import create_key  # noqa: PLC0415  as in submit
+
+    key_id, key = asyncio.run(create_key(outside_or_stack(Settings()), tenant, principal))
+    _show({"key_id": key_id, "key": key, "tenant": tenant, "principal": principal}, as_json=as_json)
+
+
+@key_app.command("revoke")
+def key_revoke(key_id: Annotated[str, typer.Argument(help="The key's id, its middle part.")]) -> None:
+    """Make an API key worthless at once."""
+    from starter.administration import revoke_key  # noqa: PLC0415  as in submit
+
+    asyncio.run(revoke_key(outside_or_stack(Settings()), key_id))
+    typer.echo(f"revoked {key_id}", err=True)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring database, topics and search attributes of the configured servers to this version."""
+    from starter.administration import migrate_servers  # noqa: PLC0415  as in submit
+
+    asyncio.run(migrate_servers(outside_or_stack(Settings())))
+    typer.echo("migrations, topics and search attributes are in place", err=True)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker with the settings of the environment."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606  this interpreter
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API with the settings of the environment."""
+    os.execv(sys.executable, [sys.executable, "-m", "starter.api"])  # noqa: S606
+
+
+@app.command()
+def consumer(group: Annotated[str, typer.Argument(help="audit")]) -> None:
+    """Run a downstream consumer with the settings of the environment."""
+    os.execv(sys.executable, [sys.executable, "-m", "consumers", group])  # noqa: S606
+
+
+def outside_or_stack(settings: Settings) -> Settings:
+    """The settings, with the servers of the running stack where the environment names none.
+
+    Raises:
+        UnavailableError: a server is named by neither.
+    """
+    info = read_stack_info(settings.home)
+    found = {
+        "postgres_url": info.postgres_dsn if info else None,
+        "temporal_address": info.temporal_address if info else None,
+        "kafka_bootstrap_servers": info.kafka_bootstrap_servers if info else None,
+    }
+    given = {name: value for name in found if (value := getattr(settings, name)) is not None}
+    missing = [name for name in found if name not in given and found[name] is None]
+    if missing:
+        detail = f"nothing runs in {settings.home.absolute()}, and CASAFLOW_{missing[0].upper()} is not set"
+        raise UnavailableError(part=missing[0].partition("_")[0], detail=detail)
+    return Settings(**{**settings.model_dump(), **found, **given})
+
+
+if __name__ == "__main__":
+    main()

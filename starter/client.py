@@ -1,0 +1,145 @@
+"""A client of the HTTP API, for the command line: it waits where the API says that waiting helps."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+
+from ledger.errors import CasaflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+    from typing import ClassVar
+
+_REQUEST_TIMEOUT_SECONDS: Final = 75.0
+"""Longer than the longest wait that the API grants."""
+_RETRY_SECONDS: Final = 1.0
+
+
+class ApiError(CasaflowError):
+    """The API refused a request; the problem's fields are attributes."""
+
+    code: ClassVar[str] = "api-error"
+
+    def __init__(self, problem: dict[str, Any], status: int) -> None:
+        self.status = status
+        self.problem_code = str(problem.get("code", "error"))
+        self.detail = str(problem.get("detail", "the API gave no detail"))
+        self.errors: list[dict[str, Any]] = problem.get("errors", [])
+        super().__init__(self.detail)
+
+    @property
+    def is_bad_input(self) -> bool:
+        """Whether the same request would be refused again."""
+        return self.status in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
+
+
+class ApiUnavailableError(CasaflowError):
+    """The API, or a server behind it, did not answer; the same request may be sent again."""
+
+    code: ClassVar[str] = "unavailable"
+
+
+class ApiClient:
+    """Requests to one API with one key. Every request is safe to repeat, so all of them are repeated while the API is away."""
+
+    def __init__(self, url: str, key: str, *, connections: int = 64, on_wait: Callable[[str], None] | None = None) -> None:
+        """Prepare.
+
+        Args:
+            url: where the API is.
+            key: a key of ``casaflow key create``.
+            connections: open at most.
+            on_wait: called with the reason each time a request is repeated; None: an API that is away is an error at once.
+        """
+        self._on_wait = on_wait
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(_REQUEST_TIMEOUT_SECONDS, connect=5.0),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._http.aclose()
+
+    async def open_account(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Open an account."""
+        return await self._send(lambda: self._http.post("/v1/accounts", json=body))
+
+    async def account(self, account_id: str) -> dict[str, Any]:
+        """An account."""
+        return await self._send(lambda: self._http.get(f"/v1/accounts/{quote(account_id, safe='')}"))
+
+    async def change_account(self, account_id: str, change: str) -> dict[str, Any]:
+        """Freeze, unfreeze or close an account."""
+        return await self._send(lambda: self._http.post(f"/v1/accounts/{quote(account_id, safe='')}/{change}"))
+
+    async def balance(self, account_id: str) -> dict[str, Any]:
+        """An account's balance now."""
+        return await self._send(lambda: self._http.get(f"/v1/accounts/{quote(account_id, safe='')}/balance"))
+
+    async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
+        """Submit a transaction with an id of its own.
+
+        Returns:
+            The transaction, and whether the id had been submitted before.
+        """
+        headers = {"Prefer": f"wait={wait_seconds}"}
+        response = await self._answer(lambda: self._http.post("/v1/transactions", json=body, headers=headers))
+        return _content(response), response.status_code == HTTPStatus.OK
+
+    async def transaction(self, transaction_id: str) -> dict[str, Any]:
+        """A transaction as it stands."""
+        return await self._send(lambda: self._http.get(f"/v1/transactions/{quote(transaction_id, safe='')}"))
+
+    async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
+        return _content(await self._answer(request))
+
+    async def _answer(self, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        """Send until there is an answer.
+
+        Raises:
+            ApiError: the API refused the request.
+            ApiUnavailableError: it is away, and nobody wants to wait.
+        """
+        while True:
+            try:
+                response = await request()
+            except httpx.TransportError as error:
+                wait_seconds, reason = _RETRY_SECONDS, f"the API does not answer ({type(error).__name__})"
+            else:
+                if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    return response
+                wait_seconds, reason = (
+                    float(response.headers.get("Retry-After", _RETRY_SECONDS)),
+                    ApiError(_content_of(response), 503).detail,
+                )
+            if self._on_wait is None:
+                raise ApiUnavailableError(reason)
+            self._on_wait(reason)
+            await asyncio.sleep(wait_seconds)
+
+
+def _content(response: httpx.Response) -> dict[str, Any]:
+    content = _content_of(response)
+    if response.is_error:
+        raise ApiError(content, response.status_code)
+    return content
+
+
+def _content_of(response: httpx.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError:
+        content = {"detail": response.text[:200]}
+    return content if isinstance(content, dict) else {"detail": str(content)}
