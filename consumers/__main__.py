@@ -1,0 +1,61 @@
+"""Composition root of a consumer: ``python -m consumers GROUP``, with the settings in the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from consumers import audit
+from infra.logs import configure_logging
+from infra.postgres.database import Database
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from infra.kafka.consumer import ConsumerLoop
+
+_log = structlog.get_logger("consumers")
+
+GROUPS: Final[dict[str, Callable[[str, Database], ConsumerLoop]]] = {audit.GROUP: audit.audit_loop}
+_POOL_SIZE: Final = 2
+"""A member applies one batch at a time."""
+_EXIT_CONFIGURATION: Final = 2
+
+
+async def consume(group: str, *, bootstrap_servers: str, postgres_url: str) -> None:
+    """Be a member of the group until SIGTERM or SIGINT; the batch at hand is finished."""
+    database = Database.open(postgres_url, pool_size=_POOL_SIZE)
+    member = GROUPS[group](bootstrap_servers, database)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, member.stop)
+    _log.info("consumer.started", group=group)
+    try:
+        await member.run()
+    finally:
+        await database.close()
+    _log.info("consumer.stopped", group=group)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one member of the group that the command line names; the exit code."""
+    if len(arguments) != 1 or arguments[0] not in GROUPS:
+        sys.stderr.write(f"usage: python -m consumers {{{'|'.join(GROUPS)}}}\n")
+        return _EXIT_CONFIGURATION
+    settings = Settings()
+    configure_logging(settings)
+    if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
+        _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
+        return _EXIT_CONFIGURATION
+    postgres_url = settings.postgres_url.get_secret_value()
+    asyncio.run(consume(arguments[0], bootstrap_servers=settings.kafka_bootstrap_servers, postgres_url=postgres_url))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""The consumer loop of every group: each event is applied once, whatever crashes, rebalances or is sent again.
+
+The group's own database says where each partition goes on; Kafka's committed offset only shows the lag. A batch is applied and its offset
+moved on in one database transaction, by compare and set, so a member that lost a partition without knowing it can't apply anything.
+Kafka and PostgreSQL may both be away: then the loop waits, says so, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from infra.kafka.records import Partition, Record, StaleOwnerError
+from ledger.errors import LedgerIntegrityError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from infra.kafka.records import GroupEffects
+
+_log = structlog.get_logger(__name__)
+
+MAX_BATCH_RECORDS: Final = 500
+"""Records that are taken at once, and so at most in one database transaction."""
+_POLL_MILLISECONDS: Final = 500
+"""How long one poll waits for records; also how late a stop is noticed."""
+_FIRST_WAIT_SECONDS: Final = 0.25
+_LONGEST_WAIT_SECONDS: Final = 10.0
+_CONNECT_TIMEOUT_SECONDS: Final = 30.0
+_COMMIT_TIMEOUT_SECONDS: Final = 5.0
+_STOP_TIMEOUT_SECONDS: Final = 5.0
+
+
+class ConsumerLoop:
+    """One member of a consumer group."""
+
+    def __init__(self, bootstrap_servers: str, *, group: str, topics: Sequence[str], effects: GroupEffects) -> None:
+        """Prepare; :meth:`run` connects.
+
+        Args:
+            bootstrap_servers: comma-separated ``host:port`` list.
+            group: the consumer group.
+            topics: what it reads.
+            effects: what it does, and where it keeps how far it has come.
+        """
+        self._bootstrap_servers = bootstrap_servers
+        self._group = group
+        self._topics = topics
+        self._effects = effects
+        self._stopping = asyncio.Event()
+        self._positions: dict[Partition, int] = {}
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+
+    def stop(self) -> None:
+        """Finish the batch at hand, leave the group, and return from :meth:`run`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Consume until :meth:`stop`."""
+        while not self._stopping.is_set():
+            try:
+                await self._connect_and_consume()
+            except (KafkaError, OSError, TimeoutError) as error:
+                _log.warning("consumer.kafka-away", group=self._group, error=str(error) or type(error).__name__)
+                await self._wait()
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Partitions came or went: whoever has them next reads the stored offset first."""
+        for partition in partitions:
+            self._positions.pop(partition, None)
+
+    async def _connect_and_consume(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=f"casaflow-{self._group}",
+            group_id=self._group,
+            enable_auto_commit=False,
+            # Only until the stored offset is known; nothing that was read before is applied.
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
+            max_poll_interval_ms=300_000,
+            max_poll_records=MAX_BATCH_RECORDS,
+            request_timeout_ms=15_000,
+            metadata_max_age_ms=60_000,
+        )
+        self._positions.clear()
+        try:
+            consumer.subscribe(topics=list(self._topics), listener=_Forgetter(self))
+            await self._unless_stopped(consumer.start())
+            while not self._stopping.is_set():
+                await self._consume_once(consumer)
+        finally:
+            await _end(consumer)
+
+    async def _unless_stopped(self, starting: Any) -> None:  # noqa: ANN401
+        """Wait for the group to let this member in, which may take as long as a rebalance, but not longer than for a stop."""
+        start = asyncio.ensure_future(starting)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([start, stopping], timeout=_CONNECT_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+                _log.info("consumer.joined", group=self._group, topics=list(self._topics))
+            elif not stopping.done():
+                message = f"group {self._group} was not joined within {_CONNECT_TIMEOUT_SECONDS:.0f} s"
+                raise TimeoutError(message)
+        finally:
+            for task in (start, stopping):
+                task.cancel()
+            await asyncio.wait([start, stopping])
+
+    async def _consume_once(self, consumer: Any) -> None:  # noqa: ANN401
+        try:
+            await self._find_positions(consumer)
+            # A partition that is assigned while this waits has no position yet; its records are fetched again from the right one.
+            batches = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            for place, records in batches.items():
+                partition = Partition(place.topic, place.partition)
+                if partition in self._positions:
+                    await self._apply(partition, records)
+            if batches:
+                await self._show_progress(consumer, {Partition(place.topic, place.partition) for place in batches})
+            self._wait_seconds = _FIRST_WAIT_SECONDS
+        except UnavailableError as error:
+            # Whether the last batch was applied is unknown: only the stored offset can say.
+            self._positions.clear()
+            _log.warning("consumer.waits", group=self._group, error=str(error))
+            await self._wait()
+        except LedgerIntegrityError as error:
+            self._positions.clear()
+            _log.exception("consumer.refused", group=self._group, error=str(error))
+            await self._wait()
+
+    async def _apply(self, partition: Partition, records: Sequence[Any]) -> None:
+        expected = self._positions[partition]
+        batch = [
+            Record(offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers))
+            for record in records
+            if record.offset >= expected
+        ]
+        if not batch:
+            return
+        try:
+            effective = await self._effects.apply(partition, batch, expected=expected)
+        except StaleOwnerError:
+            _log.info("consumer.partition-moved", group=self._group, partition=str(partition), expected=expected)
+            del self._positions[partition]
+            return
+        # A rebalance meanwhile took the position away; then the stored offset is read again, by this member or another.
+        if partition in self._positions:
+            self._positions[partition] = batch[-1].offset + 1
+        _log.debug("consumer.applied", partition=str(partition), records=len(batch), effective=effective, next_offset=batch[-1].offset + 1)
+
+    async def _find_positions(self, consumer: Any) -> None:  # noqa: ANN401
+        """Seek each partition that has no position yet to its stored offset."""
+        unknown = [place for place in consumer.assignment() if Partition(place.topic, place.partition) not in self._positions]
+        if not unknown:
+            return
+        beginnings = _by_partition(await consumer.beginning_offsets(unknown))
+        ends = _by_partition(await consumer.end_offsets(unknown))
+        stored = await self._effects.next_offsets(beginnings)
+        for partition, offset in stored.items():
+            position = offset
+            if not beginnings[partition] <= offset <= ends[partition]:
+                position = await self._move(partition, offset, beginnings[partition], ends[partition])
+            try:
+                consumer.seek(TopicPartition(partition.topic, partition.number), position)
+            except IllegalStateError:
+                continue  # it was taken away meanwhile
+            self._positions[partition] = position
+        await self._show_progress(consumer, set(stored))
+
+    async def _move(self, partition: Partition, stored: int, beginning: int, end: int) -> int:
+        """The stored offset isn't in the partition: its records ran out of retention, or the topic was made anew.
+
+        The group goes on at the partition's beginning. What was applied before is not applied again, since its event ids are known.
+        """
+        _log.error("consumer.offset-out-of-range", group=self._group, partition=str(partition), stored=stored, beginning=beginning, end=end)
+        try:
+            await self._effects.move(partition, expected=stored, to=beginning)
+        except StaleOwnerError as error:
+            raise UnavailableError(part="kafka", detail=str(error)) from error
+        return beginning
+
+    async def _show_progress(self, consumer: Any, partitions: set[Partition]) -> None:  # noqa: ANN401
+        """Commit positions to Kafka, so that the group's lag can be seen there. Nothing depends on it."""
+        owned = {Partition(place.topic, place.partition) for place in consumer.assignment()}
+        offsets = {
+            TopicPartition(partition.topic, partition.number): self._positions[partition]
+            for partition in partitions & owned
+            if partition in self._positions
+        }
+        if not offsets:
+            return
+        try:
+            async with asyncio.timeout(_COMMIT_TIMEOUT_SECONDS):
+                await consumer.commit(offsets)
+        except (KafkaError, TimeoutError) as error:
+            _log.info("consumer.progress-not-shown", group=self._group, error=str(error) or type(error).__name__)
+
+    async def _wait(self) -> None:
+        """Wait before the next attempt, each time twice as long, but not longer than for a stop."""
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
+
+
+class _Forgetter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Tells the loop that partitions came or went."""
+
+    def __init__(self, loop: ConsumerLoop) -> None:
+        self._loop = loop
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """They belong to another member from now on."""
+        self._loop.forget(Partition(place.topic, place.partition) for place in revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Another member may have moved them on since this one had them."""
+        self._loop.forget(Partition(place.topic, place.partition) for place in assigned)
+
+
+def _by_partition(offsets: Mapping[TopicPartition, int]) -> dict[Partition, int]:
+    return {Partition(place.topic, place.partition): offset for place, offset in offsets.items()}
+
+
+async def _end(consumer: Any) -> None:  # noqa: ANN401
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
+            await consumer.stop()
+    except (KafkaError, TimeoutError) as error:
+        # The group notices by itself that this member is gone, when its session ends.
+        _log.warning("consumer.left-without-a-word", error=str(error) or type(error).__name__)

@@ -1,0 +1,244 @@
+"""The audit group's effects: every event once, appended to a hash chain of its partition. See ``docs/decisions/0005-audit-chains.md``."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from sqlalchemy import text
+
+from infra.kafka.cloud_events import MalformedEventError, attributes_of
+from infra.kafka.records import StaleOwnerError
+from infra.postgres.json import to_jsonb
+from ledger.errors import InvalidInputError
+from ledger.ids import parse_transaction_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from infra.kafka.records import Partition, Record
+    from infra.postgres.database import Database
+
+_log = structlog.get_logger(__name__)
+
+GENESIS_HASH: Final = bytes(32)
+"""What the first record of a chain follows."""
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+# ---- the group's offsets ----
+_ENTER_PARTITIONS = text("""
+    INSERT INTO audit.consumer_offset (consumer_group, topic, partition, next_offset)
+    SELECT :consumer_group, b.topic, b.partition, b.next_offset
+      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]), CAST(:offsets AS bigint[])) AS b (topic, partition, next_offset)
+     ORDER BY b.topic, b.partition
+        ON CONFLICT DO NOTHING
+""")
+_NEXT_OFFSETS = text("""
+    SELECT o.topic, o.partition, o.next_offset
+      FROM audit.consumer_offset o
+      JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[])) AS b (topic, partition) USING (topic, partition)
+     WHERE o.consumer_group = :consumer_group
+""")
+# Compare and set: the row's lock puts members that all believe to own the partition one after the other, and only the first finds its
+# offset.
+_MOVE = text("""
+    UPDATE audit.consumer_offset SET next_offset = :to_offset, updated_at = clock_timestamp()
+     WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected
+    RETURNING clock_timestamp() AS moved_at
+""")
+
+# ---- the chains ----
+_HEAD = text("SELECT sequence, hash FROM audit.chain WHERE chain = :chain FOR UPDATE")
+_SET_HEAD = text("""
+    INSERT INTO audit.chain (chain, sequence, hash) VALUES (:chain, :sequence, :hash)
+        ON CONFLICT (chain) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash
+""")
+_KNOWN = text("SELECT CAST(event_id AS text) FROM audit.record WHERE event_id = ANY (CAST(:event_ids AS uuid[]))")
+_APPEND = text("""
+    INSERT INTO audit.record (chain, sequence, event_id, topic, partition, "offset", type, key, source, subject, time, payload, problem,
+                              raw_record, previous_hash, hash, recorded_at)
+    SELECT r.chain, r.sequence, r.event_id, r.topic, r.partition, r."offset", r.type, r.key, r.source, r.subject, r.time, r.payload,
+           r.problem, r.raw_record, decode(r.previous_hash, 'hex'), decode(r.hash, 'hex'), :recorded_at
+      FROM jsonb_to_recordset(CAST(:records AS jsonb)) AS r (chain text, sequence bigint, event_id uuid, topic text, partition integer,
+           "offset" bigint, type text, key text, source text, subject text, time timestamptz, payload text, problem text, raw_record text,
+           previous_hash text, hash text)
+     ORDER BY r.sequence
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What a record says: an event's attributes and data, or why it isn't an event and its bytes."""
+
+    event_id: str | None = None
+    type: str | None = None
+    key: str | None = None
+    source: str | None = None
+    subject: str | None = None
+    time: dt.datetime | None = None
+    payload: str | None = None
+    problem: str | None = None
+    raw_record: str | None = None
+
+
+class AuditEffects:
+    """Implements :class:`infra.kafka.records.GroupEffects`."""
+
+    def __init__(self, database: Database, *, consumer_group: str = "audit") -> None:
+        self._database = database
+        self._group = consumer_group
+
+    async def next_offsets(self, beginnings: Mapping[Partition, int]) -> dict[Partition, int]:
+        """See :meth:`infra.kafka.records.GroupEffects.next_offsets`."""
+        by_place = {(partition.topic, partition.number): partition for partition in beginnings}
+        values = {
+            "consumer_group": self._group,
+            "topics": [partition.topic for partition in beginnings],
+            "partitions": [partition.number for partition in beginnings],
+        }
+
+        async def work(connection: AsyncConnection) -> dict[Partition, int]:
+            await connection.execute(_ENTER_PARTITIONS, {**values, "offsets": list(beginnings.values())})
+            # A new statement, so that a row which another member entered first is seen.
+            found = await connection.execute(_NEXT_OFFSETS, values)
+            return {by_place[row.topic, row.partition]: row.next_offset for row in found}
+
+        return await self._database.run(work)
+
+    async def move(self, partition: Partition, *, expected: int, to: int) -> None:
+        """See :meth:`infra.kafka.records.GroupEffects.move`."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._move(connection, partition, expected=expected, to=to)
+
+        await self._database.run(work)
+
+    async def apply(self, partition: Partition, records: Sequence[Record], *, expected: int) -> int:
+        """See :meth:`infra.kafka.records.GroupEffects.apply`."""
+        contents = [(record.offset, _content_of(record, partition)) for record in records]
+
+        async def work(connection: AsyncConnection) -> int:
+            recorded_at = await self._move(connection, partition, expected=expected, to=records[-1].offset + 1)
+            new = await _without_known(connection, contents)
+            if new:
+                await _append(connection, partition, new, recorded_at)
+            return len(new)
+
+        return await self._database.run(work)
+
+    async def _move(self, connection: AsyncConnection, partition: Partition, *, expected: int, to: int) -> dt.datetime:
+        place = {"consumer_group": self._group, "topic": partition.topic, "partition": partition.number}
+        moved = (await connection.execute(_MOVE, {**place, "expected": expected, "to_offset": to})).one_or_none()
+        if moved is None:
+            raise StaleOwnerError(partition=partition, expected=expected)
+        moved_at: dt.datetime = moved.moved_at
+        return moved_at
+
+
+def _content_of(record: Record, partition: Partition) -> _Content:
+    try:
+        return _event_of(record)
+    except MalformedEventError as error:
+        _log.error("audit.malformed-event", partition=str(partition), offset=record.offset, problem=str(error))
+        return _Content(problem=str(error).replace("\0", "�"), raw_record=_raw(record))
+
+
+def _event_of(record: Record) -> _Content:
+    """Read a record as an event.
+
+    Raises:
+        MalformedEventError: it isn't one of casaflow's.
+    """
+    attributes = attributes_of(record.headers)
+    if record.key is None or record.value is None:
+        message = "it has no key or no value"
+        raise MalformedEventError(message)
+    try:
+        key, payload, event_time = record.key.decode(), record.value.decode(), dt.datetime.fromisoformat(attributes.time)
+        json.loads(payload)
+        event_id = parse_transaction_id(attributes.event_id, field="ce_id")
+    except (ValueError, RecursionError, InvalidInputError) as error:
+        raise MalformedEventError(str(error)) from error
+    if event_time.tzinfo is None:
+        message = f"ce_time {attributes.time!r} has no time zone"
+        raise MalformedEventError(message)
+    values = {"type": attributes.type, "key": key, "source": attributes.source, "subject": attributes.subject, "payload": payload}
+    for name, value in values.items():
+        if "\0" in value:
+            message = f"its {name} has a zero byte, which PostgreSQL's text can't keep"
+            raise MalformedEventError(message)
+    return _Content(event_id=event_id, time=event_time, **values)
+
+
+def _raw(record: Record) -> str:
+    def coded(value: bytes | None) -> str | None:
+        return None if value is None else base64.b64encode(value).decode("ascii")
+
+    headers = [[coded(name.encode("utf-8", "surrogateescape")), coded(value)] for name, value in record.headers]
+    return to_jsonb({"key": coded(record.key), "value": coded(record.value), "headers": headers})
+
+
+async def _without_known(connection: AsyncConnection, contents: Sequence[tuple[int, _Content]]) -> list[tuple[int, _Content]]:
+    ids = [content.event_id for _, content in contents if content.event_id is not None]
+    seen: set[str | None] = set((await connection.execute(_KNOWN, {"event_ids": ids})).scalars())
+    new = []
+    for offset, content in contents:
+        if content.event_id is None or content.event_id not in seen:
+            new.append((offset, content))
+            seen.add(content.event_id)
+    return new
+
+
+async def _append(
+    connection: AsyncConnection, partition: Partition, contents: Sequence[tuple[int, _Content]], recorded_at: dt.datetime
+) -> None:
+    chain = str(partition)
+    head = (await connection.execute(_HEAD, {"chain": chain})).one_or_none()
+    sequence, previous_hash = (head.sequence, bytes(head.hash)) if head else (0, GENESIS_HASH)
+    rows = []
+    for offset, content in contents:
+        sequence += 1
+        place = (chain, sequence, partition, offset)
+        own_hash = hashlib.sha256(canonical_form(place, content, previous_hash, recorded_at).encode()).digest()
+        values = {field.name: getattr(content, field.name) for field in fields(content)}
+        values["time"] = content.time.isoformat() if content.time else None
+        rows.append(
+            {
+                "chain": chain,
+                "sequence": sequence,
+                "topic": partition.topic,
+                "partition": partition.number,
+                "offset": offset,
+                **values,
+                "previous_hash": previous_hash.hex(),
+                "hash": own_hash.hex(),
+            }
+        )
+        previous_hash = own_hash
+    await connection.execute(_APPEND, {"records": to_jsonb(rows), "recorded_at": recorded_at})
+    await connection.execute(_SET_HEAD, {"chain": chain, "sequence": sequence, "hash": previous_hash})
+
+
+def canonical_form(place: tuple[str, int, Partition, int], content: _Content, previous_hash: bytes, recorded_at: dt.datetime) -> str:
+    """What a record's hash is taken over; ``audit.record_hash`` computes the same in SQL, and `check` compares both."""
+
+    def values() -> Iterator[str | None]:
+        chain, sequence, partition, offset = place
+        yield from (chain, str(sequence), content.event_id, partition.topic, str(partition.number), str(offset))
+        yield from (content.type, content.key, content.source, content.subject)
+        yield from (_microseconds(content.time), content.payload, content.problem, content.raw_record)
+        yield from (previous_hash.hex(), _microseconds(recorded_at))
+
+    return "".join("-" if value is None else f"{len(value.encode())}:{value}" for value in values())
+
+
+def _microseconds(instant: dt.datetime | None) -> str | None:
+    return None if instant is None else str((instant - _EPOCH) // _MICROSECOND)
