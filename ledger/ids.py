@@ -15,6 +15,7 @@ CASAFLOW_NAMESPACE: Final = UUID("6f1f3a0e-2f0b-5c47-9a52-5b6c1f0d7a11")
 """Namespace of all derived ids. It never changes: a change would post everything again."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_WORKFLOW_ID: Final = re.compile(rf"transaction-(?P<tenant>.+)-(?P<transaction_id>{_UUID.pattern})", re.IGNORECASE | re.ASCII)
 _ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,33})", re.ASCII)
 
 
@@ -49,6 +50,18 @@ def parse_account_id(value: object, *, field: str) -> str:
 def workflow_id(tenant: str, transaction_id: str) -> str:
     """The id of the Temporal workflow that carries a transaction."""
     return f"transaction-{tenant}-{transaction_id}"
+
+
+def transaction_of_workflow(identifier: str) -> tuple[str, str]:
+    """Tenant and transaction id of a workflow id; the inverse of :func:`workflow_id`.
+
+    Raises:
+        InvalidInputError: not the id of a transaction's workflow.
+    """
+    found = _WORKFLOW_ID.fullmatch(identifier)
+    if found is None:
+        raise InvalidInputError(field="workflow_id", value=identifier, rule="must be transaction-<tenant>-<transaction id>")
+    return found["tenant"], found["transaction_id"].lower()
 
 
 def entry_transaction_id(tenant: str, account_id: str, entry_id: str) -> str:

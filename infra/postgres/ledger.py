@@ -62,7 +62,7 @@ class PostgresLedger:
         """Decide and book one leg; see :meth:`ledger.ports.CasaLedger.post`."""
 
         async def work(connection: AsyncConnection) -> Decision:
-            return await _post_one(connection, posting)
+            return await post_on(connection, posting)
 
         return await self._database.run(work)
 
@@ -75,7 +75,14 @@ class PostgresLedger:
         return await self._database.run(work)
 
 
-async def _post_one(connection: AsyncConnection, posting: Posting) -> Decision:
+async def post_on(connection: AsyncConnection, posting: Posting) -> Decision:
+    """Decide and book one leg on a connection that somebody else commits, or rolls back.
+
+    Raises:
+        TransactionConflictError: the id was used before with other content.
+        UnknownAccountError: there is no such account.
+        sqlalchemy.exc.DBAPIError: as the driver raised it.
+    """
     (opened,) = await _open(connection, [posting])
     stored = _stored_or_conflict(posting, opened)
     if stored is not None:

@@ -1,0 +1,468 @@
+"""What must be true of the tables at every instant, one query for each rule; `casaflow check` runs them all in one snapshot.
+
+A query gives one line of text for each violation, with the exact ids, and nothing when the rule holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from sqlalchemy import TextClause
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from infra.postgres.database import Database
+
+SHOWN_VIOLATIONS: Final = 100
+"""Violations of one rule that are listed; more are counted."""
+
+# Nothing is written, and all rules see the same instant.
+_ONE_SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+_CUSTOMER_ENTRIES: Final = """
+    SELECT tenant, account_id, currency, amount, transaction_id, leg FROM offline_entry
+    UNION ALL
+    SELECT tenant, account_id, currency, -amount, transaction_id, leg FROM online_entry"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that the tables obey."""
+
+    truth: int
+    """Which of the design's six truths it is a part of."""
+    query: TextClause
+    """One text column; a row for each violation. May use the parameter ``until``."""
+
+
+def _rule(truth: int, query: str) -> Rule:
+    return Rule(truth=truth, query=text(query))
+
+
+LEDGER_RULES: Final = (
+    # ---- 1: no money appears or disappears ----
+    _rule(
+        1,
+        f"""
+        SELECT format('tenant %s: all entries in %s sum to %s minor units', tenant, currency, sum(amount))
+          FROM (SELECT tenant, currency, amount FROM ({_CUSTOMER_ENTRIES}) AS customers
+                UNION ALL SELECT tenant, currency, amount FROM gl_entry) AS entries
+         GROUP BY tenant, currency HAVING sum(amount) <> 0
+        """,  # noqa: S608  a constant of this module
+    ),
+    _rule(
+        1,
+        f"""
+        SELECT format('transaction %s of tenant %s: its %s leg sums to %s minor units of %s',
+                      transaction_id, tenant, leg, sum(amount), currency)
+          FROM (SELECT tenant, transaction_id, leg, currency, amount FROM ({_CUSTOMER_ENTRIES}) AS customers
+                UNION ALL SELECT tenant, transaction_id, leg, currency, amount FROM gl_entry) AS entries
+         GROUP BY tenant, transaction_id, leg, currency HAVING sum(amount) <> 0
+        """,  # noqa: S608
+    ),
+    _rule(
+        1,
+        """
+        SELECT format('account %s of tenant %s: the view shows %s offline and %s online, the entries sum to %s and %s',
+                      v.account_id, v.tenant, v.offline, v.online, coalesce(c.amount, 0), coalesce(d.amount, 0))
+          FROM account_balance v
+          LEFT JOIN (SELECT tenant, account_id, sum(amount) AS amount FROM offline_entry GROUP BY 1, 2) AS c USING (tenant, account_id)
+          LEFT JOIN (SELECT tenant, account_id, sum(amount) AS amount FROM online_entry GROUP BY 1, 2) AS d USING (tenant, account_id)
+         WHERE v.offline <> coalesce(c.amount, 0) OR v.online <> coalesce(d.amount, 0)
+        """,
+    ),
+    _rule(
+        1,
+        f"""
+        SELECT format('transaction %s of tenant %s: an entry on account %s, which has no balance', e.transaction_id, e.tenant, e.account_id)
+          FROM ({_CUSTOMER_ENTRIES}) AS e LEFT JOIN account_balance v USING (tenant, account_id)
+         WHERE v.account_id IS NULL OR v.currency <> e.currency
+        """,  # noqa: S608
+    ),
+    _rule(
+        1,
+        """
+        SELECT format('transaction %s of tenant %s is %s, and %s minor units of %s of it are still in transit',
+                      g.transaction_id, g.tenant, min(t.status), sum(g.amount), g.currency)
+          FROM gl_entry g JOIN transaction t USING (tenant, transaction_id)
+         WHERE g.account_id = 'transit' AND t.finished_at IS NOT NULL
+         GROUP BY g.tenant, g.transaction_id, g.currency HAVING sum(g.amount) <> 0
+        """,
+    ),
+    # ---- 2: a transaction id is posted at most once per leg ----
+    _rule(
+        2,
+        f"""
+        SELECT format('transaction %s of tenant %s: its %s leg has %s entries', transaction_id, tenant, leg, count(*))
+          FROM ({_CUSTOMER_ENTRIES}) AS e
+         GROUP BY tenant, transaction_id, leg HAVING count(*) > 1
+        """,  # noqa: S608
+    ),
+    _rule(
+        2,
+        f"""
+        SELECT format('transaction %s of tenant %s: its %s leg was decided as %s over %s %s on account %s, and the entry is %s %s',
+                      coalesce(d.transaction_id, e.transaction_id), coalesce(d.tenant, e.tenant), coalesce(d.leg, e.leg),
+                      coalesce(d.outcome, 'nothing'), d.amount, d.currency, coalesce(d.account_id, e.account_id), e.amount, e.currency)
+          FROM (SELECT * FROM decision WHERE outcome = 'posted') AS d
+          FULL JOIN (SELECT tenant, account_id, transaction_id, leg, amount, currency FROM ({_CUSTOMER_ENTRIES}) AS both_sides) AS e
+            ON (e.tenant, e.account_id, e.transaction_id, e.leg) = (d.tenant, d.account_id, d.transaction_id, d.leg)
+         WHERE d.leg IS NULL OR e.leg IS NULL OR e.currency <> d.currency
+            OR e.amount <> CASE WHEN d.leg = 'debit' THEN -d.amount ELSE d.amount END
+        """,  # noqa: S608
+    ),
+    _rule(
+        2,
+        """
+        SELECT format('transaction %s of tenant %s: its %s leg was decided, but the transaction was never recorded',
+                      d.transaction_id, d.tenant, d.leg)
+          FROM decision d LEFT JOIN transaction t USING (tenant, transaction_id) WHERE t.tenant IS NULL
+        """,
+    ),
+    _rule(
+        2,
+        """
+        SELECT format('the constraint %s, which keeps a leg from being posted twice, is missing or not valid', wanted.name)
+          FROM unnest(ARRAY['transaction_pkey', 'decision_pkey', 'offline_entry_pkey', 'online_entry_pkey', 'online_entry_once',
+                            'gl_entry_pkey']) AS wanted (name)
+         WHERE NOT EXISTS (SELECT 1 FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid
+                            WHERE c.conname = wanted.name AND c.convalidated AND i.indisvalid AND i.indisunique
+                              AND c.connamespace = CAST(current_schema() AS regnamespace))
+        """,
+    ),
+    # ---- 3: no accepted debit overdraws its account ----
+    _rule(
+        3,
+        """
+        SELECT format('debit %s of account %s, tenant %s (transaction %s): %s minor units available after it, without an override',
+                      version, account_id, tenant, transaction_id, available_after)
+          FROM online_entry WHERE available_after < 0 AND override IS NULL
+        """,
+    ),
+    _rule(
+        3,
+        # What a debit saw of the credits: its balance plus all debits up to it. It never shrinks, and is never more than there is.
+        """
+        SELECT format('debit %s of account %s, tenant %s (transaction %s): decided on %s minor units of credits; %s before it, %s in all',
+                      version, account_id, tenant, transaction_id, credits_seen, seen_before, credits)
+          FROM (SELECT s.*, lag(credits_seen, 1, 0) OVER by_version AS seen_before, coalesce(c.amount, 0) AS credits
+                  FROM (SELECT tenant, account_id, version, transaction_id,
+                               balance_after + sum(amount) OVER (PARTITION BY tenant, account_id ORDER BY version) AS credits_seen
+                          FROM online_entry) AS s
+                  LEFT JOIN (SELECT tenant, account_id, sum(amount) AS amount FROM offline_entry GROUP BY 1, 2) AS c
+                 USING (tenant, account_id)
+                WINDOW by_version AS (PARTITION BY s.tenant, s.account_id ORDER BY s.version)) AS debits
+         WHERE credits_seen < seen_before OR credits_seen > credits
+        """,
+    ),
+    _rule(
+        3,
+        """
+        SELECT format('account %s of tenant %s: %s debits up to version %s sum to %s; its online row says version %s and %s',
+                      o.account_id, o.tenant, coalesce(e.entries, 0), coalesce(e.newest, 0), coalesce(e.amount, 0), o.version, o.debited)
+          FROM online_balance o
+          LEFT JOIN (SELECT tenant, account_id, count(*) AS entries, max(version) AS newest, sum(amount) AS amount
+                       FROM online_entry GROUP BY 1, 2) AS e USING (tenant, account_id)
+         WHERE coalesce(e.entries, 0) <> o.version OR coalesce(e.newest, 0) <> o.version OR coalesce(e.amount, 0) <> o.debited
+        """,
+    ),
+    _rule(
+        3,
+        """
+        SELECT format('account %s of tenant %s: %s folded up to %s, the credits before that sum to %s',
+                      o.account_id, o.tenant, o.folded, o.folded_until, coalesce(sum(e.amount), 0))
+          FROM online_balance o
+          LEFT JOIN offline_entry e ON e.tenant = o.tenant AND e.account_id = o.account_id AND e.xid < o.folded_until
+         GROUP BY o.tenant, o.account_id HAVING o.folded <> coalesce(sum(e.amount), 0)
+        """,
+    ),
+    # ---- 6: every transaction has exactly one outcome ----
+    _rule(
+        6,
+        """
+        SELECT format('transaction %s of tenant %s is %s, with these legs: %s', transaction_id, tenant, status, coalesce(legs, 'none'))
+          FROM (SELECT t.tenant, t.transaction_id, t.kind, t.status,
+                       string_agg(d.leg || ' ' || d.outcome, ', ' ORDER BY array_position(ARRAY['debit', 'credit', 'compensation'], d.leg))
+                           AS legs
+                  FROM transaction t LEFT JOIN decision d USING (tenant, transaction_id)
+                 GROUP BY t.tenant, t.transaction_id) AS told
+         WHERE NOT CASE status
+               WHEN 'completed' THEN legs IS NOT DISTINCT FROM CASE kind
+                    WHEN 'deposit' THEN 'credit posted' WHEN 'withdrawal' THEN 'debit posted' ELSE 'debit posted, credit posted' END
+               WHEN 'rejected' THEN legs IS NULL
+                    OR legs = CASE kind WHEN 'deposit' THEN 'credit refused' ELSE 'debit refused' END
+               WHEN 'reversed' THEN kind = 'transfer'
+                    AND legs IS NOT DISTINCT FROM 'debit posted, credit refused, compensation posted'
+               ELSE kind = 'transfer' AND legs IN ('debit posted', 'debit posted, credit refused') END
+        """,
+    ),
+    _rule(
+        6,
+        """
+        SELECT format('transaction %s of tenant %s: %s %s debited, %s %s given back',
+                      d.transaction_id, d.tenant, d.amount, d.currency, c.amount, c.currency)
+          FROM decision d JOIN decision c USING (tenant, transaction_id)
+         WHERE d.leg = 'debit' AND c.leg = 'compensation'
+           AND (d.account_id, d.amount, d.currency) IS DISTINCT FROM (c.account_id, c.amount, c.currency)
+        """,
+    ),
+)
+
+EVENT_RULES: Final = (
+    # ---- 5: every posted leg is published, and each group applies it once ----
+    _rule(
+        5,
+        """
+        SELECT format('transaction %s of tenant %s: its posted %s leg has %s events', d.transaction_id, d.tenant, d.leg, count(e.event_id))
+          FROM decision d
+          LEFT JOIN event_outbox e
+            ON e.tenant = d.tenant AND e.transaction_id = d.transaction_id AND e.key = d.tenant || '/' || d.account_id
+           AND e.type = CASE d.leg WHEN 'debit' THEN 'casaflow.casa.debited.v1' ELSE 'casaflow.casa.credited.v1' END
+         WHERE d.outcome = 'posted'
+         GROUP BY d.tenant, d.account_id, d.transaction_id, d.leg HAVING count(e.event_id) <> 1
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('transaction %s of tenant %s is %s, and has the event %s', t.transaction_id, t.tenant, t.status,
+                      coalesce(string_agg(e.type, ', '), 'none'))
+          FROM transaction t
+          LEFT JOIN event_outbox e
+            ON e.tenant = t.tenant AND e.transaction_id = t.transaction_id AND e.topic = 'accounting.transaction-finished'
+         GROUP BY t.tenant, t.transaction_id
+        HAVING coalesce(string_agg(e.type, ', '), '') <> CASE WHEN t.finished_at IS NULL THEN ''
+               ELSE 'casaflow.accounting.transaction-' || t.status || '.v1' END
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('event %s (%s) of transaction %s, tenant %s, tells of nothing that was decided', e.event_id, e.type, e.transaction_id,
+                      e.tenant)
+          FROM event_outbox e
+          LEFT JOIN decision d
+            ON d.tenant = e.tenant AND d.transaction_id = e.transaction_id AND e.key = d.tenant || '/' || d.account_id
+           AND d.outcome = 'posted' AND (d.leg = 'debit') = (e.type = 'casaflow.casa.debited.v1')
+          LEFT JOIN transaction t ON t.tenant = e.tenant AND t.transaction_id = e.transaction_id
+         WHERE CASE e.topic WHEN 'casa.balance-updated' THEN d.tenant IS NULL ELSE t.finished_at IS NULL END
+        """,
+    ),
+    _rule(5, "SELECT format('event %s is stored %s times', event_id, count(*)) FROM event_outbox GROUP BY event_id HAVING count(*) > 1"),
+    _rule(
+        5,
+        """
+        SELECT format('event %s (%s) of transaction %s, tenant %s, stored at %s, is not published', event_id, type, transaction_id, tenant,
+                      created_at)
+          FROM event_outbox WHERE published_at IS NULL AND created_at <= :until
+         ORDER BY created_at
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('event %s (%s) of transaction %s, tenant %s: published at %s, but group audit has %s', e.event_id, e.type,
+                      e.transaction_id, e.tenant, e.published_at,
+                      CASE WHEN r.event_id IS NULL THEN 'not applied it' ELSE 'applied it with other content' END)
+          FROM event_outbox e LEFT JOIN audit.record r ON r.event_id = e.event_id
+         WHERE e.published_at IS NOT NULL AND e.created_at <= :until
+           AND (r.topic, r.key, r.type, r.source, r.subject, r.time, r.payload)
+               IS DISTINCT FROM (e.topic, e.key, e.type, e.source, e.subject, e.time, e.payload)
+         ORDER BY e.created_at
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('event %s, record %s of chain %s: group audit applied what no leg has stored', r.event_id, r.sequence, r.chain)
+          FROM audit.record r LEFT JOIN event_outbox e ON e.event_id = r.event_id
+         WHERE r.event_id IS NOT NULL AND e.event_id IS NULL AND r.recorded_at <= :until
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('record %s of chain %s (event %s) does not follow from the one before it', sequence, chain, event_id)
+          FROM (SELECT r.*, audit.record_hash(r) AS own_hash, row_number() OVER by_sequence AS position,
+                       lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER by_sequence AS hash_before
+                  FROM audit.record r WINDOW by_sequence AS (PARTITION BY chain ORDER BY sequence)) AS records
+         WHERE hash <> own_hash OR previous_hash <> hash_before OR sequence <> position
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('chain %s ends with record %s, its head says %s', coalesce(h.chain, r.chain), r.sequence, h.sequence)
+          FROM audit.chain h
+          FULL JOIN (SELECT DISTINCT ON (chain) chain, sequence, hash FROM audit.record ORDER BY chain, sequence DESC) AS r USING (chain)
+         WHERE (h.sequence, h.hash) IS DISTINCT FROM (r.sequence, r.hash)
+        """,
+    ),
+)
+
+_LEDGER_COUNTS = text(f"""
+    SELECT (SELECT count(*) FROM account) AS accounts,
+           (SELECT count(*) FROM ({_CUSTOMER_ENTRIES}) AS e) + (SELECT count(*) FROM gl_entry) AS entries,
+           (SELECT count(DISTINCT (tenant, currency)) FROM gl_entry) AS currencies,
+           (SELECT count(*) FROM decision WHERE outcome = 'posted') AS posted,
+           (SELECT count(*) FROM decision WHERE outcome = 'refused') AS refused,
+           (SELECT count(*) FROM online_entry) AS debits,
+           (SELECT count(DISTINCT (tenant, account_id)) FROM online_entry) AS debited_accounts
+""")  # noqa: S608
+_STATUSES = text("SELECT status, count(*) AS transactions FROM transaction GROUP BY status")
+_UNFINISHED = text("SELECT tenant, CAST(transaction_id AS text) AS transaction_id FROM transaction WHERE finished_at IS NULL")
+_FINISHED = text("""
+    SELECT t.tenant, CAST(t.transaction_id AS text) AS transaction_id
+      FROM transaction t JOIN unnest(CAST(:tenants AS text[]), CAST(:transaction_ids AS uuid[])) AS w (tenant, transaction_id)
+     USING (tenant, transaction_id)
+     WHERE t.finished_at IS NOT NULL
+""")
+_EVENT_COUNTS = text("""
+    SELECT (SELECT count(*) FROM event_outbox WHERE created_at <= :until) AS events,
+           (SELECT count(*) FROM event_outbox WHERE created_at <= :until AND published_at IS NOT NULL) AS published,
+           (SELECT count(*) FROM audit.record r JOIN event_outbox e USING (event_id) WHERE e.created_at <= :until) AS applied,
+           (SELECT count(*) FROM audit.record WHERE problem IS NOT NULL) AS no_events,
+           (SELECT count(*) FROM audit.chain) AS chains
+""")
+_OFFSETS = text("SELECT topic, partition, next_offset FROM audit.consumer_offset WHERE consumer_group = :consumer_group")
+_NOW = text("SELECT clock_timestamp()")
+
+
+@dataclass
+class Violations:
+    """What broke the rules of one truth."""
+
+    shown: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, violation: str) -> None:
+        """Count one more, and keep it if there is room."""
+        self.total += 1
+        if len(self.shown) < SHOWN_VIOLATIONS:
+            self.shown.append(violation)
+
+
+@dataclass(frozen=True)
+class LedgerEvidence:
+    """The ledger at one instant."""
+
+    violations: Mapping[int, Violations]
+    """By truth: 1, 2, 3 and 6."""
+    counts: Mapping[str, int]
+    statuses: Mapping[str, int]
+    """Transactions by status."""
+    unfinished: frozenset[tuple[str, str]]
+    """Tenant and id of transactions that have not ended; a workflow must be carrying each of them."""
+
+
+@dataclass(frozen=True)
+class EventEvidence:
+    """Events that were stored until some moment, and what the audit group made of them."""
+
+    violations: Violations
+    counts: Mapping[str, int]
+
+
+class PostgresProof:
+    """Runs the rules. Reads only, and each method at one instant."""
+
+    def __init__(self, database: Database) -> None:
+        """Take a database whose operations may take as long as reading all tables does."""
+        self._database = database
+
+    async def now(self) -> dt.datetime:
+        """The database's clock.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> dt.datetime:
+            instant: dt.datetime = (await connection.execute(_NOW)).scalar_one()
+            return instant
+
+        return await self._database.run(work)
+
+    async def ledger(self) -> LedgerEvidence:
+        """Everything about truths 1, 2, 3 and 6 that the tables know.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> LedgerEvidence:
+            await connection.execute(_ONE_SNAPSHOT)
+            violations = {truth: Violations() for truth in (1, 2, 3, 6)}
+            for rule in LEDGER_RULES:
+                await _apply(connection, rule, violations[rule.truth], {})
+            counts = (await connection.execute(_LEDGER_COUNTS)).mappings().one()
+            statuses = await connection.execute(_STATUSES)
+            unfinished = await connection.execute(_UNFINISHED)
+            return LedgerEvidence(
+                violations=violations,
+                counts=dict(counts),
+                statuses={row.status: row.transactions for row in statuses},
+                unfinished=frozenset((row.tenant, row.transaction_id) for row in unfinished),
+            )
+
+        return await self._database.run(work)
+
+    async def events(self, until: dt.datetime) -> EventEvidence:
+        """Everything about truth 5 that the tables know of events stored until a moment.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> EventEvidence:
+            await connection.execute(_ONE_SNAPSHOT)
+            violations = Violations()
+            for rule in EVENT_RULES:
+                await _apply(connection, rule, violations, {"until": until})
+            counts = (await connection.execute(_EVENT_COUNTS, {"until": until})).mappings().one()
+            return EventEvidence(violations=violations, counts=dict(counts))
+
+        return await self._database.run(work)
+
+    async def finished(self, transactions: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of the transactions (tenant and id) that have ended by now.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        asked = sorted(transactions)
+        values = {"tenants": [tenant for tenant, _ in asked], "transaction_ids": [identifier for _, identifier in asked]}
+
+        async def work(connection: AsyncConnection) -> frozenset[tuple[str, str]]:
+            found = await connection.execute(_FINISHED, values)
+            return frozenset((row.tenant, row.transaction_id) for row in found)
+
+        return await self._database.run(work)
+
+    async def applied_offsets(self, consumer_group: str) -> dict[tuple[str, int], int]:
+        """How far a group has come: topic and partition to the next offset.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> dict[tuple[str, int], int]:
+            found = await connection.execute(_OFFSETS, {"consumer_group": consumer_group})
+            return {(row.topic, row.partition): row.next_offset for row in found}
+
+        return await self._database.run(work)
+
+
+async def _apply(connection: AsyncConnection, rule: Rule, violations: Violations, values: Mapping[str, object]) -> None:
+    result = await connection.execute(rule.query, values if ":until" in rule.query.text else {})
+    rows = iter(result.scalars())
+    for violation in islice(rows, SHOWN_VIOLATIONS):
+        violations.add(violation)
+    violations.total += sum(1 for _ in rows)

@@ -1,0 +1,221 @@
+"""`casaflow check`: proves the six truths of the ledger on the running system, by SQL, by Kafka's offsets, and by asking Temporal.
+
+It reads; the one thing that it tries, whether postings wait for each other, it rolls back. See ``docs/decisions/0006-check.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from infra.kafka.offsets import end_offsets
+from infra.postgres.database import Database
+from infra.postgres.lock_probe import probe_locks
+from infra.postgres.proof import SHOWN_VIOLATIONS, PostgresProof
+from infra.temporal.client import connect
+from infra.temporal.executions import TransactionExecutions
+from ledger.errors import InvalidInputError
+from ledger.events import TOPICS
+from ledger.ids import transaction_of_workflow, workflow_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from infra.postgres.proof import EventEvidence, LedgerEvidence
+    from infra.settings import Settings
+
+_OPERATION_SECONDS: Final = 900.0
+"""Reading all tables of a large ledger takes minutes; a look-up's time-out would cut that off."""
+SETTLE_SECONDS: Final = 60.0
+"""How long events that were stored before the check may take to be published and applied. Healthy systems need less than a second."""
+_POLL_SECONDS: Final = 0.25
+_AUDIT: Final = "audit"
+
+TITLES: Final = {
+    1: "No money appears or disappears",
+    2: "A transaction id is posted at most once per leg",
+    3: "No accepted debit overdraws its account",
+    4: "A credit waits for no credit and no debit, a debit for no credit",
+    5: "Every posted leg is published, and each group applies it once",
+    6: "Every transaction has exactly one outcome",
+}
+
+
+class Finding(BaseModel):
+    """What was found of one truth."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    title: str
+    counted: str
+    """What was looked at, in numbers: a proof over nothing proves nothing."""
+    offending: tuple[str, ...] = ()
+    """One sentence with the exact ids for each violation; the last one counts those that are not listed."""
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way, which mypy doesn't know
+    @property
+    def proven(self) -> bool:
+        """Nothing contradicts it."""
+        return not self.offending
+
+
+class CheckReport(BaseModel):
+    """All findings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    findings: tuple[Finding, ...]
+    events_published: int
+    events_applied: int
+    """Of the published ones, by the audit group."""
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def proven(self) -> bool:
+        """All six truths hold."""
+        return all(finding.proven for finding in self.findings)
+
+
+async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECONDS) -> CheckReport:
+    """Prove the truths.
+
+    Args:
+        settings: with the addresses of all three servers.
+        settle_seconds: how long events that are on their way may take to arrive.
+
+    Raises:
+        InvalidInputError: an address is missing.
+        UnavailableError: a server did not answer.
+    """
+    database = Database.open(
+        _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None),
+        pool_size=4,
+        operation_timeout_seconds=_OPERATION_SECONDS,
+    )
+    kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    try:
+        proof = PostgresProof(database)
+        client = await connect(_required("temporal_address", settings.temporal_address), namespace=settings.temporal_namespace)
+        executions = TransactionExecutions(client, settings.task_queue)
+        ledger = await proof.ledger()
+        outcomes = await _outcomes(proof, executions, ledger)
+        waits = await _waits(database)
+        events = await _events(proof, kafka, settle_seconds)
+    finally:
+        await database.close()
+    findings = (*_ledger_findings(ledger), waits, _event_finding(events), outcomes)
+    return CheckReport(
+        findings=findings,
+        events_published=events.counts["published"],
+        events_applied=events.counts["applied"],
+    )
+
+
+def _ledger_findings(ledger: LedgerEvidence) -> tuple[Finding, Finding, Finding]:
+    counts = ledger.counts
+    return (
+        _finding(
+            1,
+            f"{counts['entries']} entries in {counts['currencies']} currencies, {counts['accounts']} accounts",
+            ledger.violations[1].shown,
+            ledger.violations[1].total,
+        ),
+        _finding(2, f"{counts['posted']} legs posted, {counts['refused']} refused", ledger.violations[2].shown, ledger.violations[2].total),
+        _finding(
+            3,
+            f"{counts['debits']} debits of {counts['debited_accounts']} accounts",
+            ledger.violations[3].shown,
+            ledger.violations[3].total,
+        ),
+    )
+
+
+async def _waits(database: Database) -> Finding:
+    probed = await probe_locks(database)
+    counted = f"5 postings side by side on account {probed.account}, rolled back" if probed.account else "no active account to try it on"
+    return _finding(4, counted, probed.waits, len(probed.waits))
+
+
+async def _events(proof: PostgresProof, kafka: str, settle_seconds: float) -> EventEvidence:
+    """What became of the events that were stored until now; those on their way get some time to arrive."""
+    deadline = time.monotonic() + settle_seconds
+    until = await proof.now()
+    ends = await end_offsets(kafka, TOPICS)
+    while True:
+        applied = await proof.applied_offsets(_AUDIT)
+        behind = [
+            f"group {_AUDIT} has come to offset {applied.get(partition, 0)} of {partition}, which ends at {end}"
+            for partition, end in ends.items()
+            if applied.get(partition, 0) < end
+        ]
+        late = time.monotonic() >= deadline
+        if not behind or late:
+            found = await proof.events(until)
+            if not found.violations.total or late:
+                for lag in behind:
+                    found.violations.add(lag)
+                return found
+            # Published after the ends were read: the group has to come further.
+            ends = await end_offsets(kafka, TOPICS)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _event_finding(events: EventEvidence) -> Finding:
+    counts = events.counts
+    counted = (
+        f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them once, "
+        f"{counts['chains']} hash chains intact"
+    )
+    if events.violations.total:
+        counted = f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them"
+    if counts["no_events"]:
+        counted += f", and kept {counts['no_events']} records that are no events"
+    return _finding(5, counted, events.violations.shown, events.violations.total)
+
+
+async def _outcomes(proof: PostgresProof, executions: TransactionExecutions, ledger: LedgerEvidence) -> Finding:
+    """A transaction that has not ended must be carried by a workflow, and a workflow that was given up must have left an outcome."""
+    given_up = {
+        transaction: status
+        for identifier, status in (await executions.given_up()).items()
+        if (transaction := _transaction(identifier)) is not None
+    }
+    carried = await executions.running(ledger.unfinished | given_up.keys())
+    abandoned = (ledger.unfinished | given_up.keys()) - carried
+    # Read again after Temporal was asked: what has ended in the meantime is none.
+    abandoned -= await proof.finished(abandoned)
+    violations = ledger.violations[6]
+    for tenant, transaction_id in sorted(abandoned):
+        status = given_up.get((tenant, transaction_id), "unknown to Temporal")
+        violations.add(
+            f"transaction {transaction_id} of tenant {tenant} has no outcome, and its workflow {workflow_id(tenant, transaction_id)} "
+            f"is {status}"
+        )
+    statuses = {name: ledger.statuses.get(name, 0) for name in ("completed", "rejected", "reversed")}
+    parked = await executions.parked()
+    counted = ", ".join(f"{count} {name}" for name, count in statuses.items())
+    return _finding(6, f"{counted}, {len(ledger.unfinished)} under way, {parked} parked", violations.shown, violations.total)
+
+
+def _transaction(identifier: str) -> tuple[str, str] | None:
+    try:
+        return transaction_of_workflow(identifier)
+    except InvalidInputError:
+        return None
+
+
+def _finding(number: int, counted: str, shown: Iterable[str], total: int) -> Finding:
+    offending = list(shown)
+    if total > len(offending):
+        offending.append(f"and {total - SHOWN_VIOLATIONS} more")
+    return Finding(number=number, title=TITLES[number], counted=counted, offending=tuple(offending))
+
+
+def _required(field: str, value: str | None) -> str:
+    if value is None:
+        raise InvalidInputError(field=f"CASAFLOW_{field.upper()}", value=value, rule="must be set, or the stack must run")
+    return value
