@@ -48,7 +48,7 @@ _INSERT_REJECTED = text("""
 """)
 _INSERT_EVENT = text("""
     INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position)
-    VALUES (CAST(:event_id AS uuid), :topic, :key, :data, :type, :source, :subject, :time, :tenant, CAST(:subject AS uuid), 0)
+    VALUES (CAST(:event_id AS uuid), :topic, :key, :data, :type, :source, :subject, :time, :tenant, CAST(:transaction_id AS uuid), 0)
 """)
 
 
@@ -240,5 +240,5 @@ async def _reject(connection: AsyncConnection, rejection: Rejection) -> Transact
         return stored.result
     result = TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.REJECTED, reason=rejection.refusal)
     event: Event = transaction_finished(request, result, finished_at=finished_at)
-    await connection.execute(_INSERT_EVENT, {**event.model_dump(), "tenant": request.tenant})
+    await connection.execute(_INSERT_EVENT, {**event.model_dump(), "tenant": request.tenant, "transaction_id": request.transaction_id})
     return result
