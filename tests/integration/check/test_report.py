@@ -1,0 +1,105 @@
+"""The whole of `casaflow check`: what it says of a running system, and what it asks Temporal and Kafka."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from infra.settings import Settings
+from ledger.ids import workflow_id
+from starter.check import Finding, run_check
+from tests.integration.check.conftest import Bookkeeper, SmallBank
+from tests.stack_fixtures import RunningStack
+from tests.unit.ledger.builders import request
+from workflows.transaction import TransactionWorkflow
+
+Check = Callable[[], Awaitable[dict[int, Finding]]]
+
+
+@pytest.fixture
+def task_queue() -> str:
+    """Of the test's own, so that only its own workflows are asked for."""
+    return f"test-check-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def check(bank: SmallBank, stack: RunningStack, task_queue: str) -> Check:
+    settings = Settings.model_validate(
+        {
+            "postgres_url": bank.url,
+            "temporal_address": stack.temporal_address,
+            "kafka_bootstrap_servers": stack.kafka_bootstrap_servers,
+            "task_queue": task_queue,
+        }
+    )
+
+    async def run() -> dict[int, Finding]:
+        report = await run_check(settings, settle_seconds=0)
+        return {finding.number: finding for finding in report.findings}
+
+    return run
+
+
+async def test_what_tables_and_locks_show_is_proven(check: Check) -> None:
+    findings = await check()
+    assert sorted(findings) == [1, 2, 3, 4, 5, 6]
+    assert all(findings[number].proven for number in (1, 2, 3, 4, 6)), findings
+    assert findings[6].counted == "74 completed, 2 rejected, 1 reversed, 0 under way, 0 parked"
+
+
+async def test_a_transaction_without_outcome_must_be_carried_by_a_workflow(
+    check: Check, keep: Bookkeeper, stack: RunningStack, task_queue: str
+) -> None:
+    await keep.begin("half", debtor="A", creditor="B", amount="5.00")
+    transaction_id = keep.transactions["half"]
+    abandoned = f"transaction {transaction_id} of tenant main has no outcome, and its workflow {workflow_id('main', transaction_id)} is "
+    assert (await check())[6].offending == (f"{abandoned}unknown to Temporal",)
+    client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+    asked = request(debtor="A", creditor="B", amount="5.00", transaction_id=transaction_id)
+    handle = await client.start_workflow(TransactionWorkflow.run, asked, id=workflow_id("main", transaction_id), task_queue=task_queue)
+    carried = (await check())[6]
+    assert carried.proven
+    assert "1 under way" in carried.counted
+    await handle.terminate()
+    assert (await check())[6].offending == (f"{abandoned}terminated",)
+
+
+async def test_a_workflow_that_was_ended_before_anything_was_recorded_is_named(check: Check, stack: RunningStack, task_queue: str) -> None:
+    client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+    asked = request(creditor="A", transaction_id=str(uuid.uuid4()))
+    handle = await client.start_workflow(
+        TransactionWorkflow.run, asked, id=workflow_id("main", asked.transaction_id), task_queue=task_queue
+    )
+    await handle.terminate()
+    (offending,) = await _eventually_offending(check)
+    assert asked.transaction_id in offending
+
+
+async def _eventually_offending(check: Check) -> tuple[str, ...]:
+    """Temporal's list follows its workflows after a moment."""
+    for _ in range(20):
+        offending = (await check())[6].offending
+        if offending:
+            return offending
+    return ()
+
+
+async def test_a_group_that_has_not_come_to_the_end_of_a_topic_is_named_with_its_offsets(check: Check, bank: SmallBank) -> None:
+    bank.tamper("DELETE FROM audit.consumer_offset")
+    offending = (await check())[5].offending
+    assert all(text.startswith("group audit has come to offset 0 of ") for text in offending)
+
+
+def test_the_running_stack_is_proven_in_json_and_as_a_table(stack: RunningStack) -> None:
+    checked = stack.casaflow("check", "--json")
+    report = json.loads(checked.stdout)
+    assert (checked.returncode, report["proven"]) == (0, True), checked.stdout
+    assert [finding["number"] for finding in report["findings"]] == [1, 2, 3, 4, 5, 6]
+    shown = stack.casaflow("check")
+    assert shown.returncode == 0
+    assert shown.stdout.count("proven") == len(report["findings"])
