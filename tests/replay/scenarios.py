@@ -1,0 +1,201 @@
+"""What is recorded: one scenario for each way in which a transaction may go, played on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from unittest.mock import patch
+
+from ledger.accounts import AccountStatus
+from ledger.decisions import LegName
+from ledger.errors import LedgerIntegrityError
+from ledger.refusals import RefusalCode
+from ledger.results import TransactionResult, TransactionStatus
+from tests.replay.bank import Handle, RecordedBank
+from tests.workflow.conftest import eventually
+from workflows import policies
+from workflows.transaction import TransactionWorkflow
+
+COMPLETED, REJECTED, REVERSED = TransactionStatus.COMPLETED, TransactionStatus.REJECTED, TransactionStatus.REVERSED
+
+DEFECT = LedgerIntegrityError("a check failed")
+LOCAL_AND_ORDINARY = 4
+"""Refusals that outlast every service's local attempts, and the first ordinary ones."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How a transaction is played, and how it must have ended; status None: the workflow itself fails."""
+
+    play: Callable[[RecordedBank], Awaitable[Handle]]
+    status: TransactionStatus | None
+    reason: RefusalCode | None = None
+
+
+async def _deposit(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(creditor="A"))
+
+
+async def _withdrawal(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A"))
+
+
+async def _transfer(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B"))
+
+
+async def _transfer_across_currencies(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="C"))
+
+
+async def _insufficient_funds(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B", amount="1000"))
+
+
+async def _cancelled_before_any_task(bank: RecordedBank) -> Handle:
+    handle = await bank.start(debtor="A", creditor="B")
+    await handle.cancel()
+    async with bank.worker():
+        return await _ended(handle)
+
+
+async def _cancelled_while_the_rate_is_awaited(bank: RecordedBank) -> Handle:
+    bank.refuse("rate", times=2)  # the local attempts
+    gate = bank.hold_up("rate")
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="C")
+        gate.opened.set()
+        await eventually(lambda: not bank.troubles.errors["rate"])
+        gate.opened.clear()
+        await handle.cancel()
+        return await _ended(handle)
+
+
+async def _rate_too_old(bank: RecordedBank) -> Handle:
+    async with bank.worker(max_age_days=0):
+        return await _ended(await bank.start(debtor="A", creditor="C"))
+
+
+async def _no_rate_for_the_pair(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(creditor="A", amount="10", currency="XPF"))
+
+
+async def _rate_that_never_came(bank: RecordedBank) -> Handle:
+    bank.refuse("rate", times=1000)
+    # The deadline is two minutes. How long it is has no part in a replay; that it passed has.
+    with patch.object(policies, "RATE", replace(policies.RATE, deadline=timedelta(seconds=1))):
+        async with bank.worker():
+            return await _ended(await bank.start(debtor="A", creditor="C"))
+
+
+async def _credit_refused(bank: RecordedBank) -> Handle:
+    await bank.accounts.change_status("main", bank.account_id("B"), AccountStatus.CREDIT_FROZEN)
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B"))
+
+
+async def _everything_fell_back(bank: RecordedBank) -> Handle:
+    for name in ("rate", LegName.DEBIT, LegName.CREDIT, "publish"):
+        bank.refuse(name, times=LOCAL_AND_ORDINARY)
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="C"))
+
+
+async def _compensation_fell_back(bank: RecordedBank) -> Handle:
+    bank.refuse(LegName.COMPENSATION, times=LOCAL_AND_ORDINARY)
+    return await _credit_refused(bank)
+
+
+async def _rejection_fell_back(bank: RecordedBank) -> Handle:
+    bank.refuse("reject", times=LOCAL_AND_ORDINARY)
+    return await _rate_too_old(bank)
+
+
+async def _answered_before_it_was_published(bank: RecordedBank) -> Handle:
+    bank.refuse("publish", times=LOCAL_AND_ORDINARY)
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="B")
+        answer = await handle.execute_update("final_result", result_type=TransactionResult)
+        assert answer.status is COMPLETED
+        return await _ended(handle)
+
+
+async def _cancelled_while_posting(bank: RecordedBank) -> Handle:
+    bank.refuse(LegName.DEBIT, times=2)
+    gate = bank.hold_up(LegName.CREDIT)
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="B")
+        await gate.reached.wait()
+        await handle.cancel()
+        gate.opened.set()
+        return await _ended(handle)
+
+
+async def _parked_at_the_credit(bank: RecordedBank) -> Handle:
+    bank.troubles.errors[LegName.CREDIT].append(DEFECT)
+    async with bank.worker():
+        return await _ended(await _retried(await bank.start(debtor="A", creditor="B")))
+
+
+async def _parked_at_the_compensation(bank: RecordedBank) -> Handle:
+    await bank.accounts.change_status("main", bank.account_id("B"), AccountStatus.FROZEN)
+    bank.troubles.errors[LegName.COMPENSATION].append(DEFECT)
+    async with bank.worker():
+        return await _ended(await _retried(await bank.start(debtor="A", creditor="B")))
+
+
+async def _defect_at_the_first_leg(bank: RecordedBank) -> Handle:
+    bank.troubles.errors[LegName.DEBIT].append(DEFECT)
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="B")
+        await eventually(lambda: _closed(handle))
+        return handle
+
+
+async def _retried(handle: Handle) -> Handle:
+    async def parked() -> bool:
+        return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
+
+    await eventually(parked, seconds=30)
+    await handle.signal(TransactionWorkflow.retry)
+    return handle
+
+
+async def _ended(handle: Handle) -> Handle:
+    await handle.result()
+    return handle
+
+
+async def _closed(handle: Handle) -> bool:
+    return (await handle.describe()).close_time is not None
+
+
+SCENARIOS = {
+    "completed-deposit": Scenario(_deposit, COMPLETED),
+    "completed-withdrawal": Scenario(_withdrawal, COMPLETED),
+    "completed-transfer": Scenario(_transfer, COMPLETED),
+    "completed-cross-currency": Scenario(_transfer_across_currencies, COMPLETED),
+    "completed-though-cancelled-while-posting": Scenario(_cancelled_while_posting, COMPLETED),
+    "completed-by-ordinary-activities": Scenario(_everything_fell_back, COMPLETED),
+    "completed-and-answered-before-published": Scenario(_answered_before_it_was_published, COMPLETED),
+    "completed-after-parking-and-retry": Scenario(_parked_at_the_credit, COMPLETED),
+    "rejected-insufficient-funds": Scenario(_insufficient_funds, REJECTED, RefusalCode.INSUFFICIENT_FUNDS),
+    "rejected-cancelled-at-once": Scenario(_cancelled_before_any_task, REJECTED, RefusalCode.CANCELLED),
+    "rejected-cancelled-while-rate-awaited": Scenario(_cancelled_while_the_rate_is_awaited, REJECTED, RefusalCode.CANCELLED),
+    "rejected-rate-too-old": Scenario(_rate_too_old, REJECTED, RefusalCode.RATE_TOO_OLD),
+    "rejected-rate-unavailable": Scenario(_no_rate_for_the_pair, REJECTED, RefusalCode.RATE_UNAVAILABLE),
+    "rejected-rate-never-came": Scenario(_rate_that_never_came, REJECTED, RefusalCode.RATE_UNAVAILABLE),
+    "rejected-by-an-ordinary-activity": Scenario(_rejection_fell_back, REJECTED, RefusalCode.RATE_TOO_OLD),
+    "reversed-credit-refused": Scenario(_credit_refused, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
+    "reversed-by-ordinary-activities": Scenario(_compensation_fell_back, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
+    "reversed-after-parking-and-retry": Scenario(_parked_at_the_compensation, REVERSED, RefusalCode.ACCOUNT_FROZEN),
+    "failed-defect-before-posting": Scenario(_defect_at_the_first_leg, None),
+}
+"""By the name of the recording."""
