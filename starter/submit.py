@@ -48,7 +48,7 @@ class TemporalConnection:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: Client | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[Client] | None = None
 
     async def client(self) -> Client:
         """The client.
@@ -56,13 +56,21 @@ class TemporalConnection:
         Raises:
             UnavailableError: Temporal did not answer.
         """
-        if self._client is None:
-            async with self._connecting:
-                if self._client is None:
-                    if self._settings.temporal_address is None:
-                        raise UnavailableError(part="temporal", detail="CASAFLOW_TEMPORAL_ADDRESS is not set")
-                    self._client = await connect(self._settings.temporal_address, namespace=self._settings.temporal_namespace)
-        return self._client
+        if self._client is not None:
+            return self._client
+        if self._settings.temporal_address is None:
+            raise UnavailableError(part="temporal", detail="CASAFLOW_TEMPORAL_ADDRESS is not set")
+        # One attempt for all who wait: one after the other, the tenth would hear of a dead server only after ten time-outs.
+        if self._connecting is None:
+            connection = connect(self._settings.temporal_address, namespace=self._settings.temporal_namespace)
+            self._connecting = asyncio.create_task(connection)
+            self._connecting.add_done_callback(self._connected)
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, attempt: asyncio.Task[Client]) -> None:
+        self._connecting = None
+        if not attempt.cancelled() and attempt.exception() is None:
+            self._client = attempt.result()
 
     async def ping(self) -> None:
         """Answer if Temporal does.
@@ -105,7 +113,11 @@ class TransactionStarter:
         client = await self._temporal.client()
         handle, repeated = await self._start_or_join(client, request)
         result = await self._wait(handle, request, wait_seconds)
-        return Submission(result=result, request=request, repeated=repeated)
+        if not repeated:
+            return Submission(result=result, request=request, repeated=False)
+        # The content is the same, but who asked first, and when, only the row knows.
+        first = await self._recorded(request)
+        return Submission(result=result, request=first.request if first else None, repeated=True)
 
     async def look_up(self, tenant: str, transaction_id: str) -> Submission:
         """The transaction as it stands.
@@ -125,6 +137,11 @@ class TransactionStarter:
             if error.status is RPCStatusCode.NOT_FOUND:
                 raise NotFoundError(kind="transaction", identifier=transaction_id) from None
             raise _unavailable(error) from error
+        if described.status is not WorkflowExecutionStatus.RUNNING:
+            # It may have ended, and recorded how, since the row was looked for.
+            record = await self._transactions.get(tenant, transaction_id)
+            if record is not None:
+                return Submission(result=record.result, request=record.request, repeated=True)
         result = _without_row(transaction_id, described.status)
         return Submission(result=result, request=None, repeated=True)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -14,19 +13,16 @@ from infra.postgres.database import Database
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from ledger.errors import UnavailableError
-from starter.api import accounts, health, problems, rates, transactions
+from starter.api import accounts, health, openapi, problems, rates, transactions
+from starter.api.authentication import Authentication
+from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.submit import TemporalConnection, TransactionStarter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from infra.settings import Settings
-
-MAX_BODY_BYTES: Final = 64 * 1024
-"""The largest valid transaction has some 30 kB, nearly all of it metadata."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -66,46 +62,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # served by a router of ours: it needs a key like everything else
+        redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, transactions, rates, health):
+    for part in (accounts, transactions, rates, health, openapi):
         app.include_router(part.router)
-    app.add_middleware(_BodyLimit)
+    # The last one added is the first one asked: a body is read only for somebody who may send one.
+    app.add_middleware(BodyGate)
+    app.add_middleware(Authentication)
     return app
-
-
-class _BodyLimit:
-    """Refuses bodies above :data:`MAX_BODY_BYTES` while they arrive, whatever length they announce."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            more = message.get("more_body", False)
-            if size > MAX_BODY_BYTES:
-                detail = f"the body is larger than {MAX_BODY_BYTES} bytes"
-                response = problems.problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request-too-large", detail)
-                await response(scope, receive, send)
-                return
-        body = b"".join(chunks)
-        given = False
-
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self._app(scope, replay, send)

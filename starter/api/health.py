@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Literal
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
 from ledger.errors import UnavailableError
 from starter.api.problems import RETRY_AFTER_SECONDS
 from starter.api.services import UsesServices
 
+if TYPE_CHECKING:
+    from infra.postgres.database import Database
+    from starter.submit import TemporalConnection
+
 router = APIRouter(tags=["health"])
+
+_PING_SECONDS: Final = 5.0
+"""Whoever asks does not wait longer; a part that answers later is not ready."""
+
+
+class Liveness(BaseModel):
+    """The process is there."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(BaseModel):
+    """What the process needs, and whether it has it."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, str]
+    """`ready`, or what is the matter."""
 
 
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
+async def healthz() -> Liveness:
     """The process is alive, whatever else is not."""
-    return {"status": "alive"}
+    return Liveness()
 
 
-@router.get("/readyz")
-async def readyz(services: UsesServices) -> Response:
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "A part does not answer; the others do."}})
+async def readyz(response: Response, services: UsesServices) -> Readiness:
     """PostgreSQL and Temporal answer, told apart; 503 when one doesn't. Kafka is not asked: without it, events wait in the outbox."""
-    parts: dict[str, str] = {}
-    for name, part in (("postgres", services.database), ("temporal", services.temporal)):
-        try:
+    asked: dict[str, Database | TemporalConnection] = {"postgres": services.database, "temporal": services.temporal}
+    states = await asyncio.gather(*(_state(part) for part in asked.values()))
+    ready = all(state == "ready" for state in states)
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return Readiness(status="ready" if ready else "not ready", parts=dict(zip(asked, states, strict=True)))
+
+
+async def _state(part: Database | TemporalConnection) -> str:
+    try:
+        async with asyncio.timeout(_PING_SECONDS):
             await part.ping()
-            parts[name] = "ready"
-        except UnavailableError as error:
-            parts[name] = error.detail
-    ready = all(state == "ready" for state in parts.values())
-    return JSONResponse(
-        {"status": "ready" if ready else "not ready", "parts": parts},
-        status_code=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
-        headers={} if ready else {"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+    except UnavailableError as error:
+        return error.detail
+    except TimeoutError:
+        return f"no answer within {_PING_SECONDS:.0f} s"
+    return "ready"

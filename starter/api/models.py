@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ledger.accounts import Account, Balance
 from ledger.decisions import Decision
@@ -31,8 +32,29 @@ def _printable(text: str) -> str:
     return text
 
 
+def _calendar_date(value: object) -> dt.date:
+    # pydantic would take numbers too, as seconds since 1970: 20260101 is no day that anybody means.
+    rule = "must be a date such as 2026-01-31"
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise ValueError(rule)
+    try:
+        return dt.date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(rule) from None
+
+
+def _one_value(value: object) -> object:
+    if isinstance(value, dict | list):
+        message = 'must be a decimal string, such as "12.50"'
+        raise ValueError(message)  # noqa: TRY004  pydantic reports ValueError only
+    return value
+
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+CalendarDate = Annotated[dt.date, BeforeValidator(_calendar_date)]
 Amount = Annotated[
     object,
+    BeforeValidator(_one_value),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"], "description": "In major units."}),
 ]
 """Read by :meth:`ledger.money.Money.parse`, which knows the currency's decimals. A JSON number is refused: it may have been a float."""
@@ -69,7 +91,7 @@ class TransactionBody(_Body):
     settlement: Literal["cash", "clearing"] = "cash"
     reference: Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)] | None = None
     remittance_information: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
-    value_date: Annotated[dt.date, Field(strict=False)] | None = None
+    value_date: CalendarDate | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)] = Field(default_factory=dict)
 
 

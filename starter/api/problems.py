@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import reprlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,14 +30,14 @@ _log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-_SHOWN_VALUE_LENGTH: Final = 200
+_SHOWN_LENGTH: Final = 200
+_SHOWN_ERRORS: Final = 20
+_LONGEST_NUMBER: Final = 40
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _SHOWN_LENGTH
 _CODES: Final = {
-    HTTPStatus.UNAUTHORIZED: "unauthenticated",
-    HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request-too-large",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported-media-type",
 }
 
 
@@ -58,37 +60,53 @@ def problem(
     if errors:
         content["errors"] = list(errors)
     # ASCII only: what a caller sent may hold lone surrogates, which have no UTF-8 form.
-    return Response(json.dumps(content), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    return Response(json.dumps(content, allow_nan=False), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 def _shown(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    """The value as the caller may recognise it, short, and in a form that JSON has."""
+    if value is None or isinstance(value, bool):
         return value
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= _SHOWN_VALUE_LENGTH else f"{text[:_SHOWN_VALUE_LENGTH]}…"
+    if isinstance(value, int | float) and len(str(value)) <= _LONGEST_NUMBER and (isinstance(value, int) or math.isfinite(value)):
+        return value
+    # reprlib goes a few levels deep only, however deep the value is.
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else _REPR.repr(value)
+    return _short(text)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+
+
+def invalid(error: InvalidInputError) -> Response:
+    """The answer to a request of which a field breaks a rule."""
+    wrong = {"field": _short(error.field), "value": _shown(error.value), "rule": error.rule}
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[wrong])
 
 
 def _invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, InvalidInputError):
         raise error
-    wrong = {"field": error.field, "value": _shown(error.value), "rule": error.rule}
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[wrong])
+    return invalid(error)
 
 
 def _malformed(_request: Request, error: Exception) -> Response:
     """What the models refused: missing and unknown fields, wrong types, text that is too long, no JSON at all."""
     if not isinstance(error, RequestValidationError):
         raise error
-    wrong = [
-        {
-            "field": ".".join(str(part) for part in found["loc"] if part not in {"body", "query", "path", "header"}) or "body",
-            "value": None if found["type"] == "missing" else _shown(found.get("input")),
-            "rule": found["msg"],
-        }
-        for found in error.errors()
-    ]
+    wrong = [_wrong_field(found) for found in error.errors()[:_SHOWN_ERRORS]]
     first = wrong[0]
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidInputError.code, f"{first['field']}: {first['rule']}", errors=wrong)
+    shown = "" if first["value"] is None else f"; it is {_short(repr(first['value']))}"
+    detail = f"{first['field']}: {first['rule']}{shown}"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidInputError.code, detail, errors=wrong)
+
+
+def _wrong_field(found: Mapping[str, Any]) -> dict[str, object]:
+    where = [str(part) for part in found["loc"]]
+    # The first part says in which part of the request the field is; it is the field only where the whole body is wrong.
+    field = ".".join(where[1:]) or where[0]
+    value = None if found["type"] == "missing" else _shown(found.get("input"))
+    return {"field": _short(field), "value": value, "rule": str(found["msg"]).removeprefix("Value error, ")}
 
 
 def _conflict(_request: Request, error: Exception) -> Response:
@@ -104,9 +122,16 @@ def _not_found(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_FOUND, code, str(error))
 
 
-def _unavailable(_request: Request, error: Exception) -> Response:
+def unavailable(error: UnavailableError) -> Response:
+    """The answer while a server that casaflow needs is away."""
     detail = f"{error}. Send the same request again: nothing is lost, and nothing is done twice."
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _unavailable(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, UnavailableError):
+        raise error
+    return unavailable(error)
 
 
 def _http(_request: Request, error: Exception) -> Response:

@@ -10,19 +10,20 @@ from fastapi import APIRouter, Query
 from ledger.currencies import exponent_of
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.rates import age_refusal
-from starter.api.models import RateView
+from starter.api.answers import answer
+from starter.api.models import CalendarDate, RateView
 from starter.api.services import Authenticated, UsesServices
 
 router = APIRouter(prefix="/v1/rates", tags=["rates"])
 
 
-@router.get("")
+@router.get("", responses=answer(404, "There is no rate that a transaction of that day may use."))
 async def read_rate(
     services: UsesServices,
     _principal: Authenticated,
     base: Annotated[str, Query(description="Currency that is sold.", examples=["USD"])],
     quote: Annotated[str, Query(description="Currency that is bought.", examples=["EUR"])],
-    date: Annotated[dt.date | None, Query(description="Booking date; today (UTC) unless it is given.")] = None,
+    date: Annotated[CalendarDate | None, Query(description="Booking date; today (UTC) unless it is given.")] = None,
 ) -> RateView:
     """The newest rate on or before the date; 404 when there is none that a transaction of that day may use."""
     for field, currency in (("base", base), ("quote", quote)):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from infra.postgres.api_keys import Principal
 
@@ -40,16 +39,13 @@ def _services(request: Request) -> Services:
 
 
 UsesServices = Annotated[Services, Depends(_services)]
-_bearer = HTTPBearer(auto_error=False, description="An API key of `casaflow key create`.")
+_documented = HTTPBearer(auto_error=False, description="An API key of `casaflow key create`.")
 
 
-async def _principal(services: UsesServices, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
-    principal = await services.keys.authenticate(credentials.credentials) if credentials else None
-    if principal is None:
-        detail = "send a valid API key as Authorization: Bearer" if credentials else "an API key is needed as Authorization: Bearer"
-        raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": 'Bearer realm="casaflow"'})
+def _principal(request: Request, _in_the_openapi_document: Annotated[object, Depends(_documented)]) -> Principal:
+    principal: Principal = request.state.principal
     return principal
 
 
 Authenticated = Annotated[Principal, Depends(_principal)]
-"""The principal of the request's API key; without a valid one the answer is 401."""
+"""The principal of the request's API key, whom :class:`starter.api.authentication.Authentication` let in."""

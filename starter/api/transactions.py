@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import re
 import uuid
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from ledger.errors import InvalidInputError, UnknownAccountError
 from ledger.ids import key_transaction_id, parse_account_id, parse_transaction_id
 from ledger.money import Money
 from ledger.requests import AccountRef, TransactionRequest
+from starter.api.answers import LOCATION, answer
 from starter.api.models import TransactionBody, TransactionView
 from starter.api.services import Authenticated, Services, UsesServices
 
@@ -31,9 +33,10 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
     "",
     status_code=HTTPStatus.ACCEPTED,
     responses={
-        200: {"model": TransactionView, "description": "A repeat, and it is final."},
-        201: {"model": TransactionView, "description": "It is final."},
-        202: {"model": TransactionView, "description": "It is under way; look it up at Location."},
+        200: {"model": TransactionView, "description": "A repeat, and it is final.", "headers": LOCATION},
+        201: {"model": TransactionView, "description": "It is final.", "headers": LOCATION},
+        202: {"model": TransactionView, "description": "It is under way; look it up at Location.", "headers": LOCATION},
+        409: {"description": "The transaction_id was used before with other content."},
     },
 )
 async def submit(
@@ -58,7 +61,7 @@ async def submit(
     return TransactionView.of(submission.result, submission.request)
 
 
-@router.get("/{transaction_id}")
+@router.get("/{transaction_id}", responses=answer(404, "The tenant has no such transaction."))
 async def read(transaction_id: str, services: UsesServices, principal: Authenticated) -> TransactionView:
     """A transaction as it stands."""
     submission = await services.starter.look_up(principal.tenant, parse_transaction_id(transaction_id))
@@ -106,7 +109,7 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
             tenant=principal.tenant,
             principal=principal.name,
             key=idempotency_key,
-            request_hash=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
+            request_hash=_content_hash(body),
             transaction_id=transaction_id,
         )
     return TransactionRequest(
@@ -119,6 +122,11 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
         submitted_by=principal.name,
         submitted_at=dt.datetime.now(dt.UTC),
     )
+
+
+def _content_hash(body: TransactionBody) -> str:
+    """SHA-256 (hex) of a body's content: whitespace and the order of names, which JSON libraries choose, play no part."""
+    return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _customer_account(account: Account | None, field: str, account_id: str) -> Account:

@@ -1,0 +1,39 @@
+"""Tenants of the tests' own on the running stack, and a look past the API at what they left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from infra.temporal.client import connect
+from tests.integration.api.bank import Bank, Records, make_bank
+from tests.stack_fixtures import RunningStack
+
+
+@pytest.fixture(scope="session")
+async def bank(stack: RunningStack) -> AsyncIterator[Bank]:
+    made = await make_bank(stack.api, stack.postgres_dsn)
+    async with made.http:
+        yield made
+
+
+@pytest.fixture(scope="session")
+async def colleague(stack: RunningStack, bank: Bank) -> AsyncIterator[Bank]:
+    """Another principal of the same tenant."""
+    made = await make_bank(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="colleague")
+    async with made.http:
+        yield made
+
+
+@pytest.fixture(scope="session")
+async def other_bank(stack: RunningStack) -> AsyncIterator[Bank]:
+    """Another tenant."""
+    made = await make_bank(stack.api, stack.postgres_dsn)
+    async with made.http:
+        yield made
+
+
+@pytest.fixture(scope="session")
+async def records(stack: RunningStack) -> Records:
+    return Records(stack.postgres_dsn, await connect(stack.temporal_address, namespace="default"))

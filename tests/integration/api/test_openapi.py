@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.bank import Bank
+
+STATUSES = {
+    ("post", "/v1/accounts"): {"200", "201", "409", "413", "422"},
+    ("get", "/v1/accounts/{account_id}"): {"200", "404", "422"},
+    ("get", "/v1/accounts/{account_id}/balance"): {"200", "404", "422"},
+    ("post", "/v1/accounts/{account_id}/freeze"): {"200", "404", "409", "422"},
+    ("post", "/v1/accounts/{account_id}/unfreeze"): {"200", "404", "409", "422"},
+    ("post", "/v1/accounts/{account_id}/close"): {"200", "404", "409", "422"},
+    ("post", "/v1/transactions"): {"200", "201", "202", "409", "413", "422"},
+    ("get", "/v1/transactions/{transaction_id}"): {"200", "404", "422"},
+    ("get", "/v1/rates"): {"200", "404", "422"},
+}
+"""What each endpoint answers with, beside 401, 500 and 503."""
+
+
+@pytest.fixture(scope="module")
+async def document(bank: Bank) -> dict[str, Any]:
+    answer = await bank.http.get("/openapi.json")
+    assert answer.status_code == 200
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def _references(part: object) -> set[str]:
+    if isinstance(part, dict):
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(_references(value) for value in part.values()))
+    return set().union(*(_references(value) for value in part)) if isinstance(part, list) else set()
+
+
+async def test_document_is_openapi_and_whole(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    for reference in _references(document):
+        *_, model = reference.split("/")
+        assert model in document["components"]["schemas"], reference
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(("method", "path"), STATUSES)
+async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(document: dict[str, Any], method: str, path: str) -> None:
+    operation = document["paths"][path][method]
+    assert operation["security"] == [{"HTTPBearer": []}]
+    responses = operation["responses"]
+    assert set(responses) == STATUSES[method, path] | {"401", "500", "503"}
+    for status, response in responses.items():
+        (media_type,) = response["content"]
+        assert response["description"]
+        if int(status) >= 400:
+            assert media_type == "application/problem+json"
+            assert response["content"][media_type]["schema"] == {"$ref": "#/components/schemas/Problem"}
+        else:
+            assert media_type == "application/json"
+            assert "$ref" in response["content"][media_type]["schema"]
+    assert "Retry-After" in responses["503"]["headers"]
+    assert "WWW-Authenticate" in responses["401"]["headers"]
+    if path == "/v1/transactions":
+        assert all("Location" in responses[status]["headers"] for status in ("200", "201", "202"))
+
+
+async def test_every_endpoint_is_documented(document: dict[str, Any]) -> None:
+    described = {(method, path) for path, operations in document["paths"].items() for method in operations}
+    assert described >= STATUSES.keys() | {("get", "/healthz"), ("get", "/readyz")}
+    for method, path in described - STATUSES.keys():
+        for response in document["paths"][path][method]["responses"].values():
+            assert response["content"], (method, path)
+    for path in ("/healthz", "/readyz"):
+        assert "security" not in document["paths"][path]["get"]
+
+
+async def test_problem_schema_is_what_problems_are(bank: Bank, document: dict[str, Any]) -> None:
+    problem = (await bank.http.post("/v1/accounts", json={})).json()
+    schema = document["components"]["schemas"]["Problem"]
+    assert set(problem) == set(schema["properties"])
+    assert set(problem["errors"][0]) == set(document["components"]["schemas"]["WrongField"]["properties"])
+    assert set(schema["required"]) == {"type", "title", "status", "code", "detail"}
