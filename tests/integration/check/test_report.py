@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable
 
+import httpx
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -14,7 +15,7 @@ from infra.settings import Settings
 from ledger.ids import workflow_id
 from starter.check import Finding, run_check
 from tests.integration.check.conftest import Bookkeeper, SmallBank
-from tests.stack_fixtures import RunningStack
+from tests.stack_fixtures import RunningStack, run_casaflow
 from tests.unit.ledger.builders import request
 from workflows.transaction import TransactionWorkflow
 
@@ -89,10 +90,25 @@ async def _eventually_offending(check: Check) -> tuple[str, ...]:
     return ()
 
 
-async def test_a_group_that_has_not_come_to_the_end_of_a_topic_is_named_with_its_offsets(check: Check, bank: SmallBank) -> None:
+async def test_a_group_that_has_not_come_to_the_end_of_a_topic_is_named_with_its_offsets(
+    check: Check, bank: SmallBank, stack: RunningStack
+) -> None:
+    await _publish_something(stack)
     bank.tamper("DELETE FROM audit.consumer_offset")
     offending = (await check())[5].offending
+    assert offending
     assert all(text.startswith("group audit has come to offset 0 of ") for text in offending)
+
+
+async def _publish_something(stack: RunningStack) -> None:
+    """A topic without events has no end to come to."""
+    account_id = f"check-{uuid.uuid4().hex[:8]}"
+    async with httpx.AsyncClient(base_url=stack.api, headers={"Authorization": f"Bearer {stack.api_key}"}, timeout=60) as client:
+        opened = await client.post("/v1/accounts", json={"account_id": account_id, "currency": "EUR"})
+        body = {"creditor": account_id, "amount": "1.00", "currency": "EUR"}
+        posted = await client.post("/v1/transactions", json=body, headers={"Prefer": "wait=30"})
+    assert (opened.status_code, posted.status_code) == (201, 201)
+    assert run_casaflow("check", environment=stack.environment(), timeout_seconds=120).returncode == 0
 
 
 def test_the_running_stack_is_proven_in_json_and_as_a_table(stack: RunningStack) -> None:
