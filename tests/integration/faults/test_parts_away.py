@@ -1,0 +1,102 @@
+"""PostgreSQL or Kafka refuses, hangs, comes back, while transactions run: each is completed once, and no money is lost or made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ledger.results import TransactionStatus
+from tests.integration.faults.bank import Bank, Call, Handle, Topics, calls_of, fallen_back, results, timed_out_tasks
+from tests.integration.faults.conftest import Parts
+from tests.workflow.conftest import eventually
+
+BEFORE, DURING, AFTER = 14, 14, 7
+
+
+async def _ordinary_activity_waits(handles: list[Handle], activity: str) -> bool:
+    for handle in handles:
+        if any(not call.locally and call.activity == activity for call in await calls_of(handle)):
+            return True
+    return False
+
+
+async def _assert_nothing_is_wrong(bank: Bank, topics: Topics, handles: list[Handle]) -> None:
+    await results(handles)
+    bank.assert_each_transaction_completed_once()
+    bank.assert_money_is_neither_lost_nor_made()
+    assert sum(await asyncio.gather(*(timed_out_tasks(handle) for handle in handles))) == 0
+    events = bank.events()
+    assert len(events) == bank.expected_events()
+    assert await topics.until(set(events)) == {event_id: {payload} for event_id, payload in events.items()}
+    assert bank.unpublished() == 0
+
+
+async def _break(parts: Parts, part: str, fault: str) -> None:
+    proxy = parts.postgres if part == "postgres" else parts.kafka
+    if fault == "refuses":
+        await proxy.refuse()
+    elif fault == "hangs":
+        proxy.hang()
+    else:
+        parts.postgres.swallow_answers()
+
+
+async def _mend(parts: Parts, fault: str) -> None:
+    if fault == "loses answers":
+        await parts.postgres.refuse()  # the held back answers are gone with their connections
+    await parts.postgres.accept()
+    await parts.kafka.accept()
+
+
+@pytest.mark.parametrize("fault", ["refuses", "hangs", "loses answers"])
+async def test_while_postgres_is_away_ordinary_activities_take_over_and_each_transaction_is_completed_once(
+    bank: Bank, parts: Parts, topics: Topics, fault: str
+) -> None:
+    before = await bank.submit(BEFORE)
+    await eventually(bank.finished, seconds=30)
+    await _break(parts, "postgres", fault)
+    during = await bank.submit(DURING)
+    await eventually(lambda: _ordinary_activity_waits(during, "casa.post"), seconds=60)
+    await _mend(parts, fault)
+    after = await bank.submit(AFTER)
+    await _assert_nothing_is_wrong(bank, topics, [*before, *during, *after])
+    assert (await fallen_back([*before, *during, *after]))["casa.post"] >= 1
+    assert any([Call("casa.post", locally=True) in await calls_of(handle) for handle in after]), "local attempts never came back"
+
+
+@pytest.mark.parametrize("fault", ["refuses", "hangs"])
+async def test_while_kafka_is_away_money_and_answers_are_not_delayed_and_every_event_arrives_in_the_end(
+    bank: Bank, parts: Parts, topics: Topics, fault: str
+) -> None:
+    before = await bank.submit(BEFORE)
+    await eventually(bank.finished, seconds=30)
+    await _break(parts, "kafka", fault)
+    during = await bank.submit(DURING)
+    answers = await asyncio.gather(*(bank.starter.submit(asked, wait_seconds=60) for asked in bank.submitted[-DURING:]))
+    assert {answer.result.status for answer in answers} == {TransactionStatus.COMPLETED}
+    bank.assert_each_transaction_completed_once()
+    bank.assert_money_is_neither_lost_nor_made()
+    assert bank.unpublished() > 0
+    await eventually(lambda: _ordinary_activity_waits(during, "notification.publish"), seconds=60)
+    await _mend(parts, fault)
+    after = await bank.submit(AFTER)
+    await _assert_nothing_is_wrong(bank, topics, [*before, *during, *after])
+    assert set(await fallen_back([*before, *during])) == {"notification.publish"}
+
+
+async def test_both_away_at_once_only_delays(bank: Bank, parts: Parts, topics: Topics) -> None:
+    await _break(parts, "kafka", "hangs")
+    await _break(parts, "postgres", "refuses")
+    during = await bank.submit(DURING)
+    await eventually(lambda: _ordinary_activity_waits(during, "casa.post"), seconds=60)
+    assert await bank.finished() == 0
+    await parts.postgres.accept()
+    await eventually(lambda: _all_finished(bank), seconds=60)
+    assert bank.unpublished() > 0
+    await parts.kafka.accept()
+    await _assert_nothing_is_wrong(bank, topics, during)
+
+
+async def _all_finished(bank: Bank) -> bool:
+    return await bank.finished() == len(bank.submitted)
