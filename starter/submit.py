@@ -195,18 +195,21 @@ class TransactionStarter:
         """The result as soon as it is final, or how the transaction stands when the time is up."""
         if wait_seconds <= 0:
             return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
-        waiting = [asyncio.create_task(_ended(handle)), asyncio.create_task(_answered(handle, wait_seconds))]
+        ended = asyncio.create_task(_ended(handle))
+        answered = asyncio.create_task(_answered(handle, wait_seconds))
         try:
-            done, _ = await asyncio.wait(waiting, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                try:
-                    return task.result()
-                except WorkflowFailureError as error:
-                    return await self._after_failure(error, request)
+            async with asyncio.timeout(wait_seconds):
+                await asyncio.wait({ended, answered}, return_when=asyncio.FIRST_COMPLETED)
+                result = answered.result() if answered.done() else None
+                return result or await ended
+        except TimeoutError:
+            pass
+        except WorkflowFailureError as error:
+            return await self._after_failure(error, request)
         finally:
-            for task in waiting:
+            for task in (ended, answered):
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(ended, answered, return_exceptions=True)
         recorded = await self._recorded(request)
         if recorded is not None:
             return recorded.result
@@ -232,18 +235,21 @@ async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult])
         raise _unavailable(error) from error
 
 
-async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResult], wait_seconds: float) -> TransactionResult:
-    """The result once it is final, before it is published: the way while Kafka is away."""
+async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResult], wait_seconds: float) -> TransactionResult | None:
+    """The result once it is final, before it is published: the way while Kafka is away. None where only the workflow's end can tell."""
     await asyncio.sleep(min(_UPDATE_AFTER_SECONDS, wait_seconds))
     try:
         result: TransactionResult = await handle.execute_update(
             "final_result", result_type=TransactionResult, rpc_timeout=dt.timedelta(seconds=wait_seconds)
         )
-    except (UpdateTimeoutError, WorkflowUpdateFailedError, RPCError) as error:
-        # The workflow ended between the two questions, or the time is up: the other way knows.
-        if isinstance(error, RPCError) and error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
-            raise _unavailable(error) from error
-        return await _ended(handle)
+    except (UpdateTimeoutError, WorkflowUpdateFailedError):
+        # The workflow ended between the two questions, or the time is up. The SDK also says so when this task is cancelled,
+        # so nothing may be awaited here: it would outlive the caller's wait.
+        return None
+    except RPCError as error:
+        if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
+            return None
+        raise _unavailable(error) from error
     return result
 
 
