@@ -33,6 +33,8 @@ class CasaLedger(Protocol):
     async def post(self, posting: Posting) -> Decision:
         """Decide and book one leg, in one database transaction; a repeat gets the stored decision.
 
+        A transaction that was rejected before takes no leg any more: the answer is a refusal for its reason, and nothing is written.
+
         Raises:
             TransactionConflictError: the id was used before with other content.
             UnknownAccountError: there is no such account.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+import psycopg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -26,6 +28,14 @@ Answer = TypeVar("Answer")
 CONNECT_TIMEOUT_SECONDS: Final = 5
 OPERATION_TIMEOUT_SECONDS: Final = 15.0
 """A database transaction that takes longer has its connection cut; its outcome is then unknown, and the same id settles it."""
+
+_STALE_CONNECTION: Final = frozenset(
+    {
+        "25006",  # read_only_sql_transaction: the server behind this connection is no longer the primary
+        "0A000",  # feature_not_supported: "cached plan must not change result type", after a migration
+    }
+)
+"""SQLSTATEs that a new connection mends. Nothing was written, and nothing is wrong with the request."""
 
 
 def driver_url(url: str) -> URL:
@@ -57,6 +67,7 @@ class Database:
             max_overflow=0,
             pool_timeout=operation_timeout_seconds,
             connect_args={
+                "async_creator_fn": _connect,
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "application_name": "casaflow",
                 "keepalives_idle": 10,
@@ -106,35 +117,79 @@ class Database:
             task.exception()
 
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        limit = _TimeLimit(self._operation_timeout_seconds)
+        _limit_of_attempt.set(limit)
         try:
             async with self._engine.connect() as connection:
                 raw = await connection.get_raw_connection()
-                driver = raw.driver_connection
-                descriptor = driver.fileno() if driver is not None else -1
-                timer = asyncio.get_running_loop().call_later(self._operation_timeout_seconds, _cut, descriptor)
+                driver: psycopg.AsyncConnection[Any] | None = raw.driver_connection
+                if driver is not None:
+                    limit.start(driver)
                 try:
                     answer = await work(connection)
                     await connection.commit()
+                except DBAPIError as error:
+                    if _state(error) in _STALE_CONNECTION:
+                        await connection.invalidate(error)
+                    raise
                 finally:
-                    timer.cancel()
+                    # Here and not when the pool takes the connection back, so that a roll-back is bounded too. Nothing after a commit.
+                    await connection.rollback()
+                    limit.stop()
                 return answer
         except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
             _log.warning("postgres.unavailable", error=_first_line(error))
             raise UnavailableError(part="postgres", detail=_first_line(error)) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if error.connection_invalidated or _state(error) in _STALE_CONNECTION:
+                _log.warning("postgres.unavailable", error=_first_line(error))
                 raise UnavailableError(part="postgres", detail=_first_line(error)) from error
             raise LedgerIntegrityError(_first_line(error)) from error
+        finally:
+            limit.stop()
 
 
-def _cut(descriptor: int) -> None:
+class _TimeLimit:
+    """Cuts a connection that is in use for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, driver: psycopg.AsyncConnection[Any]) -> None:
+        """From now on; an earlier start of the same attempt no longer counts."""
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, _cut, driver)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+_limit_of_attempt: ContextVar[_TimeLimit] = ContextVar("_limit_of_attempt")
+
+
+async def _connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:
+    """A new connection of the pool. The pool asks the server a few things before it hands the first one out; they are bounded as well."""
+    driver = await psycopg.AsyncConnection.connect(*arguments, **options)
+    _limit_of_attempt.get().start(driver)
+    return driver
+
+
+def _cut(driver: psycopg.AsyncConnection[Any]) -> None:
     """Shut a connection's socket down, which wakes whoever waits on it with an error. The descriptor itself stays the driver's."""
     _log.warning("postgres.operation-timed-out")
+    if driver.closed:
+        return
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+        with socket.socket(fileno=os.dup(driver.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
     except OSError as error:
         _log.warning("postgres.cut-failed", error=str(error))
+
+
+def _state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _first_line(error: BaseException) -> str:

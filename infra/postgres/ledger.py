@@ -13,7 +13,7 @@ from infra.postgres.json import to_jsonb
 from infra.postgres.transactions import decision_from_row, find_transaction
 from ledger.accounts import AccountStatus, DebtorState, credit_refusal, debit_refusal
 from ledger.decisions import Decision, LegName, Outcome
-from ledger.errors import TransactionConflictError, UnknownAccountError
+from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnknownAccountError
 from ledger.events import Event, events_of_leg, transaction_finished
 from ledger.postings import gl_entries
 from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
@@ -70,7 +70,7 @@ class PostgresLedger:
         """Record an outcome without any leg; see :meth:`ledger.ports.CasaLedger.reject`."""
 
         async def work(connection: AsyncConnection) -> TransactionResult:
-            return await _reject(connection, rejection)
+            return await reject_on(connection, rejection)
 
         return await self._database.run(work)
 
@@ -92,7 +92,7 @@ async def post_on(connection: AsyncConnection, posting: Posting) -> Decision:
     (row,) = recorded.mappings().all()
     if row["conflict"]:
         raise TransactionConflictError(transaction_id=posting.request.transaction_id)
-    return decision if row["recorded"] else await _stored_decision(connection, posting)
+    return decision if row["recorded"] else await _decided_elsewhere(connection, posting, decision)
 
 
 async def _open(connection: AsyncConnection, postings: Sequence[Posting]) -> Sequence[RowMapping]:
@@ -207,20 +207,37 @@ def _transaction_columns(request: TransactionRequest) -> dict[str, Any]:
     }
 
 
-async def _stored_decision(connection: AsyncConnection, posting: Posting) -> Decision:
-    found = await connection.execute(
-        _STORED_DECISION,
-        {
-            "tenant": posting.request.tenant,
-            "account_id": posting.account_id,
-            "transaction_id": posting.request.transaction_id,
-            "leg": posting.leg,
-        },
+async def _decided_elsewhere(connection: AsyncConnection, posting: Posting, undone: Decision) -> Decision:
+    """What stands instead of a decision that ``record_legs`` did not record."""
+    request = posting.request
+    key = {"tenant": request.tenant, "account_id": posting.account_id, "transaction_id": request.transaction_id, "leg": posting.leg}
+    stored = (await connection.execute(_STORED_DECISION, key)).scalar_one_or_none()
+    if stored is not None:
+        return decision_from_row(stored)
+    transaction = await find_transaction(connection, request.tenant, request.transaction_id)
+    if transaction is None or transaction.finished_at is None or transaction.result.status is not TransactionStatus.REJECTED:
+        message = f"the {posting.leg} leg of transaction {request.transaction_id} comes after the transaction's end"
+        raise LedgerIntegrityError(message)
+    # A rejection came first, so nothing may be posted any more: the leg is refused for the transaction's reason.
+    return undone.model_copy(
+        update={
+            "outcome": Outcome.REFUSED,
+            "refusal": transaction.result.reason,
+            "decided_at": transaction.finished_at,
+            "version": None,
+            "ledger_after": None,
+            "available_after": None,
+        }
     )
-    return decision_from_row(found.scalar_one())
 
 
-async def _reject(connection: AsyncConnection, rejection: Rejection) -> TransactionResult:
+async def reject_on(connection: AsyncConnection, rejection: Rejection) -> TransactionResult:
+    """Record an outcome without any leg on a connection that somebody else commits, or rolls back.
+
+    Raises:
+        TransactionConflictError: the id was used before with other content.
+        sqlalchemy.exc.DBAPIError: as the driver raised it.
+    """
     request = rejection.request
     columns = _transaction_columns(request)
     inserted = await connection.execute(

@@ -1,0 +1,119 @@
+-- record_legs as in 0001, and two things more: a transaction that has ended takes no further leg, and a later leg adds its reason and its
+-- rate to the transaction's row even when the status stays. See decision record 0003.
+
+-- Record what was decided: one element of p_legs for each leg, with its transaction, its internal entries and its events.
+-- Returns a row for each leg. conflict: the id is in use with other content, nothing was written, the caller rolls back.
+-- recorded = false: another connection had decided this leg first, or had ended the transaction without it; nothing of the leg was written,
+-- and the caller reads what is stored in a new statement (this one's snapshot may not see it).
+CREATE OR REPLACE FUNCTION record_legs(p_legs jsonb) RETURNS TABLE (ordinal bigint, conflict boolean, recorded boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    begun bigint[]; -- legs whose transaction this call has inserted
+    live  bigint[]; -- legs whose transaction has not ended without them
+    won   bigint[]; -- legs that this call has decided
+BEGIN
+    WITH inserted AS (
+        INSERT INTO transaction (tenant, transaction_id, fingerprint, kind, debtor, creditor, request, status, reason, rate,
+                                 submitted_by, submitted_at, finished_at)
+        SELECT l.tenant, l.transaction_id, l.fingerprint, l.kind, l.debtor, l.creditor, l.request, l.status, l.transaction_reason, l.conversion,
+               l.submitted_by, l.submitted_at, l.finished_at
+          FROM jsonb_to_recordset(p_legs) AS l (tenant text, transaction_id uuid, fingerprint text, kind text, debtor text, creditor text,
+               request jsonb, status text, transaction_reason jsonb, conversion jsonb, submitted_by text, submitted_at timestamptz,
+               finished_at timestamptz)
+         ORDER BY l.tenant, l.transaction_id
+            ON CONFLICT DO NOTHING
+        RETURNING tenant, transaction_id)
+    SELECT coalesce(array_agg(l.ordinal), '{}') INTO begun
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid)
+      JOIN inserted USING (tenant, transaction_id);
+
+    -- A new statement, so that a row which won the race against this insert is seen.
+    IF EXISTS (SELECT 1 FROM jsonb_to_recordset(p_legs) AS l (tenant text, transaction_id uuid, fingerprint text)
+                 JOIN transaction t USING (tenant, transaction_id) WHERE t.fingerprint <> l.fingerprint) THEN
+        RETURN QUERY
+        SELECT l.ordinal, t.fingerprint <> l.fingerprint, false
+          FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid, fingerprint text)
+          JOIN transaction t USING (tenant, transaction_id);
+        RETURN;
+    END IF;
+
+    -- A transaction that has ended takes no further leg. A rejection may overtake a leg of a lost attempt: then nothing may be posted any more.
+    -- The lock keeps the status as it is read here.
+    PERFORM 1
+       FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid)
+       JOIN transaction t USING (tenant, transaction_id)
+      WHERE l.ordinal <> ALL (begun)
+      ORDER BY t.tenant, t.transaction_id
+        FOR NO KEY UPDATE OF t;
+    SELECT coalesce(array_agg(l.ordinal), '{}') INTO live
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid)
+      JOIN transaction t USING (tenant, transaction_id)
+     WHERE l.ordinal = ANY (begun) OR t.status IN ('processing', 'parked');
+
+    WITH inserted AS (
+        INSERT INTO decision (tenant, account_id, transaction_id, leg, outcome, reason, amount, currency, conversion, value_date,
+                              decided_at, version, ledger_after, available_after)
+        SELECT l.tenant, l.account_id, l.transaction_id, l.leg, l.outcome, l.reason, l.amount, l.currency, l.conversion, l.value_date,
+               l.decided_at, l.version, l.ledger_after, l.available_after
+          FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, account_id text, transaction_id uuid, leg text, outcome text,
+               reason jsonb, amount bigint, currency text, conversion jsonb, value_date date, decided_at timestamptz, version bigint,
+               ledger_after numeric, available_after numeric)
+         WHERE l.ordinal = ANY (live)
+         ORDER BY l.tenant, l.account_id, l.transaction_id, l.leg
+            ON CONFLICT DO NOTHING
+        RETURNING tenant, account_id, transaction_id, leg)
+    SELECT coalesce(array_agg(l.ordinal), '{}') INTO won
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, account_id text, transaction_id uuid, leg text)
+      JOIN inserted USING (tenant, account_id, transaction_id, leg);
+
+    -- A later leg adds to the row, even when the status stays: a refused credit says why, and at which rate.
+    UPDATE transaction t
+       SET status = l.status, reason = coalesce(l.transaction_reason, t.reason), rate = coalesce(t.rate, l.conversion),
+           finished_at = l.finished_at
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid, status text, transaction_reason jsonb,
+           conversion jsonb, finished_at timestamptz)
+     WHERE t.tenant = l.tenant AND t.transaction_id = l.transaction_id AND l.ordinal = ANY (won)
+       AND t.status IN ('processing', 'parked') AND (l.status <> t.status OR l.ordinal <> ALL (begun));
+
+    INSERT INTO offline_entry (tenant, account_id, currency, amount, transaction_id, leg, posted_at, value_date)
+    SELECT l.tenant, l.account_id, l.currency, l.amount, l.transaction_id, l.leg, l.decided_at, l.value_date
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, account_id text, currency text, amount bigint,
+           transaction_id uuid, leg text, decided_at timestamptz, value_date date, outcome text, debit boolean)
+     WHERE l.ordinal = ANY (won) AND l.outcome = 'posted' AND NOT l.debit;
+
+    INSERT INTO online_entry (tenant, account_id, version, currency, amount, balance_after, available_after, transaction_id, leg,
+                              posted_at, value_date)
+    SELECT l.tenant, l.account_id, l.version, l.currency, l.amount, l.ledger_after, l.available_after, l.transaction_id, l.leg,
+           l.decided_at, l.value_date
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, account_id text, version bigint, currency text, amount bigint,
+           ledger_after numeric, available_after numeric, transaction_id uuid, leg text, decided_at timestamptz, value_date date,
+           outcome text, debit boolean)
+     WHERE l.ordinal = ANY (won) AND l.outcome = 'posted' AND l.debit;
+
+    UPDATE online_balance o
+       SET debited = o.debited + d.amount, version = d.version
+      FROM (SELECT l.tenant, l.account_id, sum(l.amount) AS amount, max(l.version) AS version
+              FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, account_id text, amount bigint, version bigint,
+                   outcome text, debit boolean)
+             WHERE l.ordinal = ANY (won) AND l.outcome = 'posted' AND l.debit
+             GROUP BY l.tenant, l.account_id) AS d
+     WHERE o.tenant = d.tenant AND o.account_id = d.account_id;
+
+    INSERT INTO gl_entry (tenant, account_id, currency, amount, transaction_id, leg, customer_account_id, posted_at)
+    SELECT l.tenant, g.account_id, g.currency, g.amount, l.transaction_id, l.leg, l.account_id, l.decided_at
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid, leg text, account_id text,
+           decided_at timestamptz, outcome text, gl jsonb)
+     CROSS JOIN LATERAL jsonb_to_recordset(l.gl) AS g (account_id text, currency text, amount bigint)
+     WHERE l.ordinal = ANY (won) AND l.outcome = 'posted';
+
+    INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position)
+    SELECT e.event_id, e.topic, e.key, e.data, e.type, e.source, e.subject, e.time, l.tenant, l.transaction_id, e.position
+      FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint, tenant text, transaction_id uuid, events jsonb)
+     CROSS JOIN LATERAL jsonb_to_recordset(l.events) AS e (event_id uuid, topic text, key text, data text, type text, source text,
+           subject text, time timestamptz, position smallint)
+     WHERE l.ordinal = ANY (won);
+
+    RETURN QUERY
+    SELECT l.ordinal, false, l.ordinal = ANY (won) FROM jsonb_to_recordset(p_legs) AS l (ordinal bigint) ORDER BY l.ordinal;
+END $$;

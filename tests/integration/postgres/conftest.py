@@ -1,0 +1,26 @@
+"""A fresh database for each test module (`postgres_url`), and in it a bank, a tenant of its own, for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from infra.postgres.database import Database
+from tests.integration.postgres.bank import Bank, connected
+
+POOL_SIZE = 16
+_OPERATION_TIMEOUT_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    database = Database.open(postgres_url, pool_size=POOL_SIZE, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def bank(postgres_url: str, database: Database) -> AsyncIterator[Bank]:
+    async with connected(postgres_url, autocommit=True) as rows:
+        yield Bank(url=postgres_url, database=database, rows=rows)
