@@ -49,17 +49,17 @@ def headers_of(event: Event) -> list[tuple[str, bytes]]:
 
 
 def attributes_of(headers: Iterable[tuple[str, bytes | None]]) -> Attributes:
-    """Read the headers of a record.
+    """Read the headers of a record. Others than casaflow's own may be anything: what mirrors and traces for its own use is no concern here.
 
     Raises:
         MalformedEventError: a header is missing or isn't UTF-8, or the specification's version is another one.
     """
+    names = {"ce_id": "event_id", "ce_type": "type", "ce_source": "source", "ce_subject": "subject", "ce_time": "time"}
     try:
-        texts = {name: value.decode() for name, value in headers if value is not None}
+        texts = {name: value.decode() for name, value in headers if value is not None and name in {"ce_specversion", *names}}
     except UnicodeDecodeError as error:
         message = f"a header is not UTF-8: {error}"
         raise MalformedEventError(message) from error
-    names = {"ce_id": "event_id", "ce_type": "type", "ce_source": "source", "ce_subject": "subject", "ce_time": "time"}
     missing = [name for name in ("ce_specversion", *names) if not texts.get(name)]
     if missing:
         message = f"headers are missing: {', '.join(missing)}"

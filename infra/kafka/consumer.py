@@ -122,42 +122,47 @@ class ConsumerLoop:
             await self._find_positions(consumer)
             # A partition that is assigned while this waits has no position yet; its records are fetched again from the right one.
             batches = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            refused = False
             for place, records in batches.items():
                 partition = Partition(place.topic, place.partition)
                 if partition in self._positions:
-                    await self._apply(partition, records)
+                    refused |= not await self._apply(partition, records)
             if batches:
                 await self._show_progress(consumer, {Partition(place.topic, place.partition) for place in batches})
-            self._wait_seconds = _FIRST_WAIT_SECONDS
+            if refused:
+                await self._wait()
+            else:
+                self._wait_seconds = _FIRST_WAIT_SECONDS
         except UnavailableError as error:
             # Whether the last batch was applied is unknown: only the stored offset can say.
             self._positions.clear()
             _log.warning("consumer.waits", group=self._group, error=str(error))
             await self._wait()
-        except LedgerIntegrityError as error:
-            self._positions.clear()
-            _log.exception("consumer.refused", group=self._group, error=str(error))
-            await self._wait()
 
-    async def _apply(self, partition: Partition, records: Sequence[Any]) -> None:
+    async def _apply(self, partition: Partition, records: Sequence[Any]) -> bool:
+        """Apply a batch; False when the database refused it, which must not keep the other partitions from going on."""
         expected = self._positions[partition]
-        batch = [
-            Record(offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers))
-            for record in records
-            if record.offset >= expected
-        ]
-        if not batch:
-            return
+        batch = [Record(offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers)) for record in records]
         try:
+            if batch[0].offset < expected:
+                # Only the broker sends a reader back: the stored offset isn't in the partition any more, since the topic was made anew.
+                await self._move(partition, expected, batch[0].offset)
+                expected = batch[0].offset
             effective = await self._effects.apply(partition, batch, expected=expected)
         except StaleOwnerError:
             _log.info("consumer.partition-moved", group=self._group, partition=str(partition), expected=expected)
-            del self._positions[partition]
-            return
+            # A rebalance may have taken the position away already.
+            self._positions.pop(partition, None)
+            return True
+        except LedgerIntegrityError as error:
+            _log.exception("consumer.refused", group=self._group, partition=str(partition), error=str(error))
+            self._positions.pop(partition, None)
+            return False
         # A rebalance meanwhile took the position away; then the stored offset is read again, by this member or another.
         if partition in self._positions:
             self._positions[partition] = batch[-1].offset + 1
         _log.debug("consumer.applied", partition=str(partition), records=len(batch), effective=effective, next_offset=batch[-1].offset + 1)
+        return True
 
     async def _find_positions(self, consumer: Any) -> None:  # noqa: ANN401
         """Seek each partition that has no position yet to its stored offset."""
@@ -170,7 +175,11 @@ class ConsumerLoop:
         for partition, offset in stored.items():
             position = offset
             if not beginnings[partition] <= offset <= ends[partition]:
-                position = await self._move(partition, offset, beginnings[partition], ends[partition])
+                position = beginnings[partition]
+                try:
+                    await self._move(partition, offset, position)
+                except StaleOwnerError:
+                    continue  # another member was faster; what it stored is read next time
             try:
                 consumer.seek(TopicPartition(partition.topic, partition.number), position)
             except IllegalStateError:
@@ -178,17 +187,16 @@ class ConsumerLoop:
             self._positions[partition] = position
         await self._show_progress(consumer, set(stored))
 
-    async def _move(self, partition: Partition, stored: int, beginning: int, end: int) -> int:
+    async def _move(self, partition: Partition, stored: int, beginning: int) -> None:
         """The stored offset isn't in the partition: its records ran out of retention, or the topic was made anew.
 
         The group goes on at the partition's beginning. What was applied before is not applied again, since its event ids are known.
+
+        Raises:
+            StaleOwnerError: another member has moved it meanwhile.
         """
-        _log.error("consumer.offset-out-of-range", group=self._group, partition=str(partition), stored=stored, beginning=beginning, end=end)
-        try:
-            await self._effects.move(partition, expected=stored, to=beginning)
-        except StaleOwnerError as error:
-            raise UnavailableError(part="kafka", detail=str(error)) from error
-        return beginning
+        _log.error("consumer.offset-out-of-range", group=self._group, partition=str(partition), stored=stored, beginning=beginning)
+        await self._effects.move(partition, expected=stored, to=beginning)
 
     async def _show_progress(self, consumer: Any, partitions: set[Partition]) -> None:  # noqa: ANN401
         """Commit positions to Kafka, so that the group's lag can be seen there. Nothing depends on it."""

@@ -62,6 +62,10 @@ _SET_HEAD = text("""
         ON CONFLICT (chain) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash
 """)
 _KNOWN = text("SELECT CAST(event_id AS text) FROM audit.record WHERE event_id = ANY (CAST(:event_ids AS uuid[]))")
+_KNOWN_RAW = text("""
+    SELECT "offset", raw_record FROM audit.record
+     WHERE chain = :chain AND problem IS NOT NULL AND "offset" = ANY (CAST(:offsets AS bigint[]))
+""")
 _APPEND = text("""
     INSERT INTO audit.record (chain, sequence, event_id, topic, partition, "offset", type, key, source, subject, time, payload, problem,
                               raw_record, previous_hash, hash, recorded_at)
@@ -127,7 +131,7 @@ class AuditEffects:
 
         async def work(connection: AsyncConnection) -> int:
             recorded_at = await self._move(connection, partition, expected=expected, to=records[-1].offset + 1)
-            new = await _without_known(connection, contents)
+            new = await _without_known(connection, partition, contents)
             if new:
                 await _append(connection, partition, new, recorded_at)
             return len(new)
@@ -165,11 +169,13 @@ def _event_of(record: Record) -> _Content:
         key, payload, event_time = record.key.decode(), record.value.decode(), dt.datetime.fromisoformat(attributes.time)
         json.loads(payload)
         event_id = parse_transaction_id(attributes.event_id, field="ce_id")
-    except (ValueError, RecursionError, InvalidInputError) as error:
+        if event_time.tzinfo is None:
+            message = f"ce_time {attributes.time!r} has no time zone"
+            raise MalformedEventError(message)
+        # PostgreSQL takes no time zone that is not a whole number of seconds away, nor an instant outside of Python's years.
+        event_time = event_time.astimezone(dt.UTC)
+    except (ValueError, OverflowError, RecursionError, InvalidInputError) as error:
         raise MalformedEventError(str(error)) from error
-    if event_time.tzinfo is None:
-        message = f"ce_time {attributes.time!r} has no time zone"
-        raise MalformedEventError(message)
     values = {"type": attributes.type, "key": key, "source": attributes.source, "subject": attributes.subject, "payload": payload}
     for name, value in values.items():
         if "\0" in value:
@@ -186,14 +192,22 @@ def _raw(record: Record) -> str:
     return to_jsonb({"key": coded(record.key), "value": coded(record.value), "headers": headers})
 
 
-async def _without_known(connection: AsyncConnection, contents: Sequence[tuple[int, _Content]]) -> list[tuple[int, _Content]]:
+async def _without_known(
+    connection: AsyncConnection, partition: Partition, contents: Sequence[tuple[int, _Content]]
+) -> list[tuple[int, _Content]]:
+    """What was not recorded before: an event is known by its id, what is no event by its place and its bytes."""
     ids = [content.event_id for _, content in contents if content.event_id is not None]
-    seen: set[str | None] = set((await connection.execute(_KNOWN, {"event_ids": ids})).scalars())
+    seen: set[object] = set((await connection.execute(_KNOWN, {"event_ids": ids})).scalars())
+    without_id = [offset for offset, content in contents if content.event_id is None]
+    if without_id:
+        found = await connection.execute(_KNOWN_RAW, {"chain": str(partition), "offsets": without_id})
+        seen |= {(row.offset, row.raw_record) for row in found}
     new = []
     for offset, content in contents:
-        if content.event_id is None or content.event_id not in seen:
+        identity = content.event_id or (offset, content.raw_record)
+        if identity not in seen:
             new.append((offset, content))
-            seen.add(content.event_id)
+            seen.add(identity)
     return new
 
 

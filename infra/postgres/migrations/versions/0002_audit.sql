@@ -45,6 +45,9 @@ CREATE TABLE audit.record (
     )
 );
 
+-- Tells a record without an event's id from one that was read before, when a partition is read again from its beginning.
+CREATE INDEX record_without_event ON audit.record (chain, "offset") WHERE problem IS NOT NULL;
+
 CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.record EXECUTE FUNCTION refuse_change();
 
 -- The canonical form: each field as its length in bytes, a colon and its text, or a hyphen when it is null; times as whole microseconds
@@ -53,7 +56,10 @@ CREATE FUNCTION audit.canonical_field(p_value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(octet_length(p_value) || ':' || p_value, '-') $$;
 
 CREATE FUNCTION audit.microseconds(p_time timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT CAST(CAST(extract(epoch FROM p_time) * 1000000 AS bigint) AS text) $$;
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+-- No consumer writes an infinite time; who did must be found out by a wrong hash, not by an error.
+SELECT CASE WHEN isfinite(p_time) THEN CAST(CAST(extract(epoch FROM p_time) * 1000000 AS bigint) AS text) ELSE CAST(p_time AS text) END
+$$;
 
 CREATE FUNCTION audit.record_hash(r audit.record) RETURNS bytea
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
