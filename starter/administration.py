@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from infra.kafka.topics import ensure_topics
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
 from infra.temporal.search_attributes import ensure_search_attributes
-from ledger.errors import UnavailableError
+from ledger.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from infra.settings import Settings
+
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""It is part of workflow ids and of the keys of events."""
+_LONGEST_PRINCIPAL: Final = 140
 
 
 def _postgres_url(settings: Settings) -> str:
@@ -26,8 +31,14 @@ async def create_key(settings: Settings, tenant: str, principal: str) -> tuple[s
     """Make an API key; returns its id and its plaintext.
 
     Raises:
+        InvalidInputError: tenant or principal breaks a rule.
         UnavailableError: the database did not answer.
     """
+    if not _TENANT.fullmatch(tenant):
+        rule = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+        raise InvalidInputError(field="tenant", value=tenant, rule=rule)
+    if not (principal.isprintable() and principal.strip() and len(principal) <= _LONGEST_PRINCIPAL):
+        raise InvalidInputError(field="principal", value=principal, rule=f"must be 1 to {_LONGEST_PRINCIPAL} printable characters")
     database = Database.open(_postgres_url(settings), pool_size=1)
     try:
         return await PostgresApiKeys(database).create(tenant, principal)

@@ -203,8 +203,6 @@ def key_create(
     as_json: Json = False,
 ) -> None:
     """Create an API key with all scopes. It is shown once: only its hash is stored."""
-    if not (principal.isprintable() and principal.strip()):
-        raise InvalidInputError(field="principal", value=principal, rule="must be printable, and not empty")
     from starter.administration import create_key  # noqa: PLC0415  as in submit
 
     key_id, key = asyncio.run(create_key(outside_or_stack(Settings()), tenant, principal))

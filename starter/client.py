@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote
 
 import httpx
 
-from ledger.errors import CasaflowError
+from ledger.errors import CasaflowError, InvalidInputError
+from ledger.ids import parse_account_id, parse_transaction_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _REQUEST_TIMEOUT_SECONDS: Final = 75.0
 """Longer than the longest wait that the API grants."""
 _RETRY_SECONDS: Final = 1.0
+_URL: Final = re.compile(r"https?://[^\s/?#]+(?:/[^\s?#]*)?", re.ASCII)
+_KEY: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 
 class ApiError(CasaflowError):
@@ -35,8 +38,8 @@ class ApiError(CasaflowError):
 
     @property
     def is_bad_input(self) -> bool:
-        """Whether the same request would be refused again."""
-        return self.status in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
+        """Whether the same request would be refused again, for what it says or for the key that it comes with."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ApiUnavailableError(CasaflowError):
@@ -56,7 +59,14 @@ class ApiClient:
             key: a key of ``casaflow key create``.
             connections: open at most.
             on_wait: called with the reason each time a request is repeated; None: an API that is away is an error at once.
+
+        Raises:
+            InvalidInputError: no request can be made of this URL or key, however long one waits.
         """
+        if not _URL.fullmatch(url):
+            raise InvalidInputError(field="api_url", value=url, rule="must be a URL such as http://127.0.0.1:8080")
+        if not _KEY.fullmatch(key):
+            raise InvalidInputError(field="api_key", value="…", rule="must be a key as `casaflow key create` prints it")
         self._on_wait = on_wait
         self._http = httpx.AsyncClient(
             base_url=url,
@@ -78,15 +88,15 @@ class ApiClient:
 
     async def account(self, account_id: str) -> dict[str, Any]:
         """An account."""
-        return await self._send(lambda: self._http.get(f"/v1/accounts/{quote(account_id, safe='')}"))
+        return await self._send(lambda: self._http.get(_account_path(account_id)))
 
     async def change_account(self, account_id: str, change: str) -> dict[str, Any]:
         """Freeze, unfreeze or close an account."""
-        return await self._send(lambda: self._http.post(f"/v1/accounts/{quote(account_id, safe='')}/{change}"))
+        return await self._send(lambda: self._http.post(f"{_account_path(account_id)}/{change}"))
 
     async def balance(self, account_id: str) -> dict[str, Any]:
         """An account's balance now."""
-        return await self._send(lambda: self._http.get(f"/v1/accounts/{quote(account_id, safe='')}/balance"))
+        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/balance"))
 
     async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
         """Submit a transaction with an id of its own.
@@ -100,7 +110,7 @@ class ApiClient:
 
     async def transaction(self, transaction_id: str) -> dict[str, Any]:
         """A transaction as it stands."""
-        return await self._send(lambda: self._http.get(f"/v1/transactions/{quote(transaction_id, safe='')}"))
+        return await self._send(lambda: self._http.get(f"/v1/transactions/{parse_transaction_id(transaction_id)}"))
 
     async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         return _content(await self._answer(request))
@@ -130,9 +140,14 @@ class ApiClient:
             await asyncio.sleep(wait_seconds)
 
 
+def _account_path(account_id: str) -> str:
+    # Checked here as well: the empty id, or two dots, would make another path of it.
+    return f"/v1/accounts/{parse_account_id(account_id, field='account_id')}"
+
+
 def _content(response: httpx.Response) -> dict[str, Any]:
     content = _content_of(response)
-    if response.is_error:
+    if not response.is_success:
         raise ApiError(content, response.status_code)
     return content
 

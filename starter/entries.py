@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import re
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ COLUMNS: Final = (
 )
 _LONGEST_ENTRY_ID: Final = 64
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ZERO: Final = re.compile(r"0+(?:\.0+)?", re.ASCII)
 
 
 class FileError(CasaflowError):
@@ -98,7 +101,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         message = f"{path}: {error.strerror or error}"
         raise FileError(message) from error
-    with gzip.open(path, "rt", encoding="utf-8", newline="") if compressed else path.open(encoding="utf-8", newline="") as file:
+    # utf-8-sig: spreadsheets put a byte order mark in front, which is no part of the first column's name.
+    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") if compressed else path.open(encoding="utf-8-sig", newline="") as file:
         yield file
 
 
@@ -109,21 +113,34 @@ def read_entries(path: Path) -> Iterator[Entry]:
         FileError: before the first entry when the file can't be opened, is empty, or lacks a column; at the line in question when a line
             breaks a rule, or is not UTF-8. All entries before it have been given by then.
     """
+    for found in _lines(path):
+        if isinstance(found, FileError):
+            raise found
+        yield found
+
+
+def _lines(path: Path) -> Iterator[Entry | FileError]:
+    """Every line as an entry, or as what is wrong with it.
+
+    Raises:
+        FileError: what follows can't be read at all.
+    """
     with _opened(path) as file:
         lines = csv.reader(file, strict=True)
-        number = 1
         try:
             header = next(lines, None)
             if header is None:
                 message = f"{path}: the file is empty; its first line must name the columns {', '.join(COLUMNS)}"
                 raise FileError(message)
             _check_header(path, header)
+            currencies: dict[str, str] = {}
             empty = True
+            begins_at = lines.line_num + 1  # a row may have several lines, where a column has line breaks
             for row in lines:
-                number = lines.line_num
                 if row:
-                    yield _entry(path, number, header, row)
+                    yield _entry(path, begins_at, header, row, currencies)
                     empty = False
+                begins_at = lines.line_num + 1
             if empty:
                 message = f"{path}: the file has no entries, only a header"
                 raise FileError(message)
@@ -145,12 +162,17 @@ def _check_header(path: Path, header: list[str]) -> None:
     if missing:
         message = f"{path}: line 1: missing column {', '.join(missing)}; the columns are {', '.join(COLUMNS)}"
         raise FileError(message)
+    twice = [column for column in COLUMNS if header.count(column) > 1]
+    if twice:
+        message = f"{path}: line 1: column {', '.join(twice)} is there more than once"
+        raise FileError(message)
 
 
-def _entry(path: Path, line: int, header: list[str], row: list[str]) -> Entry:
+def _entry(path: Path, line: int, header: list[str], row: list[str], currencies: dict[str, str]) -> Entry | FileError:
+    """One line; `currencies` are those of the accounts so far."""
     try:
         values = _columns(header, row)
-        return Entry(
+        entry = Entry(
             line=line,
             entry_id=_entry_id(values["entry_id"]),
             account_id=parse_account_id(values["account_id"], field="account_id"),
@@ -163,9 +185,13 @@ def _entry(path: Path, line: int, header: list[str], row: list[str]) -> Entry:
             counterparty_account=values["counterparty_account"],
             running_total=_total(values["running_total"], values["currency"]),
         )
+        currency = currencies.setdefault(entry.account_id, entry.amount.currency)
+        if entry.amount.currency != currency:
+            rule = f"must be {currency}, as in the account's lines above"
+            raise InvalidInputError(field="currency", value=entry.amount.currency, rule=rule)  # noqa: TRY301  reported like the others
     except InvalidInputError as error:
-        message = f"{path}: line {line}: {error}"
-        raise FileError(message) from error
+        return FileError(f"{path}: line {line}: {error}")
+    return entry
 
 
 def _columns(header: list[str], row: list[str]) -> dict[str, str]:
@@ -181,10 +207,13 @@ def _entry_id(value: str) -> str:
 
 
 def _date(value: str) -> dt.date:
+    rule = "must be a date such as 1993-01-31"
+    if not _DATE.fullmatch(value):  # fromisoformat takes other forms too, such as 1993-W05-7
+        raise InvalidInputError(field="booked_on", value=value, rule=rule)
     try:
         return dt.date.fromisoformat(value)
     except ValueError:
-        raise InvalidInputError(field="booked_on", value=value, rule="must be a date such as 1993-01-31") from None
+        raise InvalidInputError(field="booked_on", value=value, rule=rule) from None
 
 
 def _is_credit(value: str) -> bool:
@@ -196,7 +225,9 @@ def _is_credit(value: str) -> bool:
 def _total(value: str, currency: str) -> Money:
     """A balance: zero and negative ones are fine here."""
     digits = value.removeprefix("-")
-    if digits.strip("0.") == "" and digits:
+    if digits.startswith("-"):
+        raise InvalidInputError(field="running_total", value=value, rule="must have one sign at most")
+    if _ZERO.fullmatch(digits):
         return Money(minor_units=0, currency=currency)
     positive = Money.parse(digits, currency, field="running_total")
     return Money(minor_units=-positive.minor_units, currency=currency) if value.startswith("-") else positive
@@ -222,6 +253,14 @@ class AccountHistory:
         self.total += entry.signed_minor_units
         self.running_total = entry.running_total.minor_units
         self.lowest = min(self.lowest, self.total, self.running_total)
+
+    def foresee(self, entry: Entry) -> None:
+        """Note how low the account will get by an entry that isn't posted yet, since a line before it has to be mended first.
+
+        The overdraft limit is set when the account is opened, and must be enough for the mended file. The file's own running total
+        includes the line that can't be read.
+        """
+        self.lowest = min(self.lowest, entry.running_total.minor_units)
 
     @property
     def overdraft_needed(self) -> Money:
@@ -249,16 +288,16 @@ def summarise(path: Path) -> FileSummary:
     entries = 0
     broken: FileError | None = None
     try:
-        for entry in read_entries(path):
-            history = accounts.setdefault(entry.account_id, AccountHistory(entry.account_id, entry.amount.currency))
-            if history.currency != entry.amount.currency:
-                wrong = InvalidInputError(field="currency", value=entry.amount.currency, rule=f"must be {history.currency}, as above")
-                message = f"{path}: line {entry.line}: {wrong}"
-                raise FileError(message)  # noqa: TRY301  found between two lines, reported like those within one
-            history.add(entry)
-            entries += 1
+        for found in _lines(path):
+            if isinstance(found, FileError):
+                broken = broken or found
+            elif broken is None:
+                accounts.setdefault(found.account_id, AccountHistory(found.account_id, found.amount.currency)).add(found)
+                entries += 1
+            elif found.account_id in accounts:
+                accounts[found.account_id].foresee(found)
     except FileError as error:
-        if not entries:
-            raise
-        broken = error
+        broken = broken or error
+    if broken is not None and not entries:
+        raise broken
     return FileSummary(entries=entries, accounts=accounts, broken=broken)

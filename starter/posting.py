@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ async def post_all(client: ApiClient, orders: Iterable[Order], *, in_flight: int
         on_done: called after each outcome.
 
     Raises:
-        OrderConflictError: the API refused one for good. Those before it have their outcomes; those of other accounts in flight too.
+        OrderConflictError: the API refused one for good. All before it have their outcomes, and some after it that were in flight.
+        CasaflowError: one could not be sent.
     """
     run = _Run(client, in_flight, tally, on_done)
     started = time.monotonic()
@@ -115,12 +117,21 @@ async def post_all(client: ApiClient, orders: Iterable[Order], *, in_flight: int
         for order in orders:
             if not await run.begin(order):
                 break
-    finally:
-        # Also when the file breaks off or somebody presses Ctrl-C: what was sent is waited for, so that the tally is true.
         await run.end()
+    except Exception:
+        # The orders broke off; an earlier one that went wrong is the news.
+        await run.end()
+        if run.failure is None:
+            raise
+    except asyncio.CancelledError:
+        # Somebody pressed Ctrl-C: what was sent is waited for, so that the tally is true.
+        run.stop()
+        await run.end()
+        raise
+    finally:
         tally.seconds += time.monotonic() - started
-    if run.conflict is not None:
-        raise run.conflict
+    if run.failure is not None:
+        raise run.failure
 
 
 class _Run:
@@ -134,38 +145,57 @@ class _Run:
         self._window = asyncio.Semaphore(in_flight * WINDOW_PER_SLOT)
         self._last_of_account: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self.conflict: OrderConflictError | None = None
+        self._begun = 0
+        self._ends_before: float = math.inf
+        """Orders from this number on are not sent any more."""
+        self.failure: Exception | None = None
+        """What went wrong with the first order, by their order, that could not be posted."""
 
     async def begin(self, order: Order) -> bool:
-        """Begin an order once there is room; False when an earlier one was refused for good."""
+        """Begin an order once there is room; False when an earlier one went wrong."""
         await self._window.acquire()
-        if self.conflict is not None:
+        if self._ends_before < math.inf:
             return False
+        number = self._begun
+        self._begun += 1
         before = [self._last_of_account[account] for account in order.accounts if account in self._last_of_account]
-        task = asyncio.create_task(self._post_in_turn(order, before))
+        task = asyncio.create_task(self._post_in_turn(number, order, before))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         for account in order.accounts:
             self._last_of_account[account] = task
         return True
 
-    async def end(self) -> None:
-        """Wait for what was begun, and raise what went wrong in it."""
-        await asyncio.gather(*self._running)
+    def stop(self) -> None:
+        """Send nothing more; what was sent goes on."""
+        self._ends_before = -1
 
-    async def _post_in_turn(self, order: Order, before: list[asyncio.Task[None]]) -> None:
+    async def end(self) -> None:
+        """Wait for what was begun."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _post_in_turn(self, number: int, order: Order, before: list[asyncio.Task[None]]) -> None:
         try:
             if before:
                 await asyncio.wait(before)
-            if self.conflict is not None:
-                return
             async with self._slots:
+                if number >= self._ends_before:
+                    return
                 await _post(self._client, order, self._tally)
             self._on_done()
         except ApiError as error:
-            self.conflict = OrderConflictError(order, error)
+            self._fail(number, OrderConflictError(order, error))
+        except Exception as error:  # noqa: BLE001  raised again by post_all; a line that is lost in silence would be worse
+            self._fail(number, error)
         finally:
             self._window.release()
+
+    def _fail(self, number: int, failure: Exception) -> None:
+        """Send none of the later orders; the earlier ones still get their outcomes."""
+        if number < self._ends_before:
+            self._ends_before = number
+            self.failure = failure
 
 
 async def _post(client: ApiClient, order: Order, tally: Tally) -> None:
