@@ -169,7 +169,7 @@ class _TimeLimit:
 _limit_of_attempt: ContextVar[_TimeLimit] = ContextVar("_limit_of_attempt")
 
 
-async def _connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:
+async def _connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:  # noqa: ANN401  as psycopg takes them
     """A new connection of the pool. The pool asks the server a few things before it hands the first one out; they are bounded as well."""
     driver = await psycopg.AsyncConnection.connect(*arguments, **options)
     _limit_of_attempt.get().start(driver)
