@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.policies import NON_RETRYABLE_TYPES
 
@@ -27,7 +27,8 @@ async def call(
 
     Raises:
         ApplicationError: a failure that no retry can mend, with the ledger error's class name as its type.
-        ActivityError: the policy's deadline has passed, or the caller was cancelled.
+        ActivityError: the policy's deadline has passed.
+        asyncio.CancelledError: the caller was cancelled.
     """
     try:
         return await workflow.execute_local_activity_method(
@@ -38,10 +39,10 @@ async def call(
             retry_policy=policy.local_retry,
             summary=summary,
         )
-    except (ApplicationError, ActivityError) as error:
-        # Exhausted local attempts arrive as the bare ApplicationError, time-outs as an ActivityError.
-        if _is_for_good(error):
-            raise
+    except FailureError as error:
+        # Exhausted local attempts arrive as the bare ApplicationError. A time-out arrives as an ActivityError while the workflow runs,
+        # and as the bare TimeoutError when it is replayed: whoever tells them apart breaks its own history.
+        _raise_if_for_good(error)
         workflow.logger.warning("the local attempts of %s failed; an ordinary activity takes over", summary)
     try:
         return await workflow.execute_activity_method(
@@ -53,15 +54,17 @@ async def call(
             summary=summary,
         )
     except ActivityError as error:
-        if isinstance(error.cause, ApplicationError) and _is_for_good(error.cause):
-            raise error.cause from error
+        _raise_if_for_good(error)
         raise
 
 
-def _is_for_good(error: ApplicationError | ActivityError) -> bool:
-    if isinstance(error, ApplicationError):
-        return error.non_retryable or error.type in NON_RETRYABLE_TYPES
-    return is_cancelled_exception(error)
+def _raise_if_for_good(error: FailureError) -> None:
+    """Raise what no further attempt can mend: the caller's cancel, or a defect as the activity raised it."""
+    if is_cancelled_exception(error):
+        raise asyncio.CancelledError from error
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, ApplicationError) and (cause.non_retryable or cause.type in NON_RETRYABLE_TYPES):
+        raise cause
 
 
 async def uninterrupted(story: Coroutine[Any, Any, _Answer]) -> _Answer:

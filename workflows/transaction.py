@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
@@ -123,9 +123,7 @@ class TransactionWorkflow:
         )
         try:
             return await call(ExchangeRateActivities.quote, inquiry, policy=policies.RATE, summary=f"rate {base}/{quote}")
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from error
+        except ActivityError:
             detail = f"the source of exchange rates gave no {base}/{quote} rate within {policies.RATE.deadline}"
             return Quotation(refusal=Refusal(code=RefusalCode.RATE_UNAVAILABLE, detail=detail))
 

@@ -57,17 +57,21 @@ class Gate:
 
 
 class Troubles:
-    """What the next calls of a port meet, by name: errors in order, or a gate for each of them."""
+    """What the next calls of a port meet, by name: errors in order (None: no answer at all), or a gate for each of them."""
 
     def __init__(self) -> None:
-        self.errors: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self.errors: defaultdict[str, deque[Exception | None]] = defaultdict(deque)
         self.gates: dict[str, Gate] = {}
 
     async def meet(self, name: str) -> None:
         if name in self.gates:
             await self.gates[name].pass_through()
         if self.errors[name]:
-            raise self.errors[name].popleft()
+            error = self.errors[name].popleft()
+            if error is None:
+                await asyncio.Event().wait()
+            else:
+                raise error
 
 
 class TroubledLedger:
@@ -154,6 +158,9 @@ class RecordedBank:
 
     def refuse(self, name: str, *, times: int) -> None:
         self.troubles.errors[name].extend([REFUSES] * times)
+
+    def hang(self, name: str, *, times: int) -> None:
+        self.troubles.errors[name].extend([None] * times)
 
     def hold_up(self, name: str | LegName) -> Gate:
         return self.troubles.gates.setdefault(str(name), Gate())

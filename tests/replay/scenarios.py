@@ -108,6 +108,18 @@ async def _everything_fell_back(bank: RecordedBank) -> Handle:
         return await _ended(await bank.start(debtor="A", creditor="C"))
 
 
+async def _everything_hung_at_first(bank: RecordedBank) -> Handle:
+    for name, local_attempts in (("rate", 2), (LegName.DEBIT, 2), (LegName.CREDIT, 2), ("publish", 1)):
+        bank.hang(name, times=local_attempts)
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="C"))
+
+
+async def _rejection_hung_at_first(bank: RecordedBank) -> Handle:
+    bank.hang("reject", times=2)
+    return await _rate_too_old(bank)
+
+
 async def _compensation_fell_back(bank: RecordedBank) -> Handle:
     bank.refuse(LegName.COMPENSATION, times=LOCAL_AND_ORDINARY)
     return await _credit_refused(bank)
@@ -184,6 +196,7 @@ SCENARIOS = {
     "completed-cross-currency": Scenario(_transfer_across_currencies, COMPLETED),
     "completed-though-cancelled-while-posting": Scenario(_cancelled_while_posting, COMPLETED),
     "completed-by-ordinary-activities": Scenario(_everything_fell_back, COMPLETED),
+    "completed-after-local-attempts-timed-out": Scenario(_everything_hung_at_first, COMPLETED),
     "completed-and-answered-before-published": Scenario(_answered_before_it_was_published, COMPLETED),
     "completed-after-parking-and-retry": Scenario(_parked_at_the_credit, COMPLETED),
     "rejected-insufficient-funds": Scenario(_insufficient_funds, REJECTED, RefusalCode.INSUFFICIENT_FUNDS),
@@ -193,6 +206,7 @@ SCENARIOS = {
     "rejected-rate-unavailable": Scenario(_no_rate_for_the_pair, REJECTED, RefusalCode.RATE_UNAVAILABLE),
     "rejected-rate-never-came": Scenario(_rate_that_never_came, REJECTED, RefusalCode.RATE_UNAVAILABLE),
     "rejected-by-an-ordinary-activity": Scenario(_rejection_fell_back, REJECTED, RefusalCode.RATE_TOO_OLD),
+    "rejected-after-local-attempts-timed-out": Scenario(_rejection_hung_at_first, REJECTED, RefusalCode.RATE_TOO_OLD),
     "reversed-credit-refused": Scenario(_credit_refused, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
     "reversed-by-ordinary-activities": Scenario(_compensation_fell_back, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
     "reversed-after-parking-and-retry": Scenario(_parked_at_the_compensation, REVERSED, RefusalCode.ACCOUNT_FROZEN),

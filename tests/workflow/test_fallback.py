@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 
@@ -90,6 +91,18 @@ async def test_a_port_that_keeps_hanging_leaves_the_workflow_task_in_time(bank: 
     assert not [event for event in history.events if event.HasField("workflow_task_timed_out_event_attributes")]
     assert await ordinary_activities(handle) == {"casa.post": 1}
     assert bank.balance("A") == 8750
+
+
+async def test_a_workflow_that_is_replayed_after_its_local_attempts_timed_out_goes_on_where_it_was(bank: Bank) -> None:
+    # A replay gives a time-out of a local activity another type than the running workflow saw.
+    forgetful = Bank(bank.environment, ledger=bank.ledger, publisher=bank.publisher)
+    _faults(bank, "debit").next.extend([Hang()] * 2)
+    _faults(bank, "publisher").next.append(Hang())
+    async with forgetful.worker(max_cached_workflows=0):
+        handle = await forgetful.start(debtor="A")
+        async with asyncio.timeout(30):
+            assert (await handle.result()).status is TransactionStatus.COMPLETED
+    assert await ordinary_activities(handle) == {"casa.post": 1, "notification.publish": 1}
 
 
 async def test_a_rate_that_never_comes_rejects_the_transaction_at_the_deadline(skipping_bank: Bank) -> None:
