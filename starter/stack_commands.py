@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from infra.settings import Settings
 from infra.stack import control
-from infra.stack.model import Health, StackError
-from infra.stack.supervisor import AlreadyRunningError, Supervisor
+from infra.stack.lock import AlreadyRunningError
+from infra.stack.model import Health, StackError, without_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +59,14 @@ def up(
             show_status(settings.home, as_json=as_json)
             return
         _run_in_foreground(settings)
-    except StackError as error:
+    except (StackError, OSError) as error:
         typer.echo(f"casaflow up: {error}", err=True)
         raise typer.Exit(1) from None
 
 
 def _run_in_foreground(settings: Settings) -> None:
+    from infra.stack.supervisor import Supervisor  # noqa: PLC0415  it loads the clients of all servers, which no other command needs
+
     def say(line: str) -> None:
         _say(line)
         if line.startswith("ready"):
@@ -83,7 +86,7 @@ def down() -> None:
     home = Settings().home
     try:
         was_running = control.down(home)
-    except StackError as error:
+    except (StackError, OSError) as error:
         typer.echo(f"casaflow down: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo("stopped; the data stays in " + str(home.absolute()) if was_running else f"nothing runs in {home.absolute()}", err=True)
@@ -102,7 +105,8 @@ def show_status(home: Path, *, as_json: bool) -> bool:
     healthy = info is not None and all(part.health in {Health.HEALTHY, Health.OUTSIDE} for part in parts)
     if as_json:
         shown = {"healthy": healthy, "parts": [part.model_dump(mode="json", exclude={"created"}) for part in parts]}
-        typer.echo(json.dumps({**shown, "stack": info.model_dump(mode="json", exclude={"api_key"}) if info else None}, indent=1))
+        stack = info and {**info.model_dump(mode="json", exclude={"api_key"}), "postgres_dsn": without_password(info.postgres_dsn)}
+        typer.echo(json.dumps({**shown, "stack": stack}, indent=1))
         return healthy
     if not parts:
         typer.echo(f"nothing runs in {home.absolute()}; start it with: casaflow up", err=True)
@@ -112,6 +116,8 @@ def show_status(home: Path, *, as_json: bool) -> bool:
         restarts = f"restarted {part.restarts} x" if part.restarts else ""
         detail = "; ".join(text for text in (part.detail, restarts) if text)
         pid = str(part.pid) if part.pid else ""
-        table.add_row(part.name, f"[{_STYLES.get(part.health, '')}]{part.health}[/]", part.address, pid, detail)
+        # As Text, since an address or an error may have brackets, which the table would take for its own markup.
+        health = Text(part.health, style=_STYLES.get(part.health, ""))
+        table.add_row(Text(part.name), health, Text(part.address), pid, Text(detail))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
     return healthy

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from infra.stack import processes
+from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, is_locked
 from infra.stack.model import Health, StackError, StackHome, StackInfo
-from infra.stack.supervisor import START_SECONDS, is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from infra.stack.model import PartState
+    from infra.stack.model import PartState, SupervisorState
 
 _FETCH_SECONDS: Final = 600.0
 """Kafka's jars over a slow line."""
@@ -51,8 +51,8 @@ def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
     """
     places = StackHome(home)
     places.path.mkdir(parents=True, exist_ok=True)
+    places.private_folder("logs")
     log = places.log_file("supervisor")
-    log.parent.mkdir(exist_ok=True)
     child: subprocess.Popen[bytes] | None = None
     read_from = log.stat().st_size if log.exists() else 0
     if not is_locked(places.lock_file):
@@ -66,7 +66,14 @@ def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
                 stderr=output,
                 start_new_session=True,
             )
-    return _wait_until_ready(places, child, log, read_from, say)
+    try:
+        return _wait_until_ready(places, child, log, read_from, say)
+    except BaseException:
+        # Whoever started it and was interrupted, or waited in vain, leaves nothing behind.
+        if child is not None and child.poll() is None:
+            child.terminate()
+            child.wait()
+        raise
 
 
 def _wait_until_ready(
@@ -84,6 +91,9 @@ def _wait_until_ready(
             info = places.read_stack()
             if state is not None and ours and state.ready and info is not None:
                 return info
+            if child is not None and child.poll() == EXIT_ALREADY_RUNNING:
+                # Somebody else was faster in the moment since we looked; that one's stack is as good.
+                child = None
             if (child is not None and child.poll() is not None) or (child is None and not is_locked(places.lock_file)):
                 tail = processes.log_tail(log, lines=40)
                 message = f"the stack did not start. The end of {log}:\n{tail}"
@@ -103,21 +113,22 @@ def down(home: Path) -> bool:
         StackError: the supervisor did not end in time.
     """
     places = StackHome(home)
-    state = places.read_state()
     running = is_locked(places.lock_file)
-    if running and state is not None and processes.is_same(state.pid, state.created):
-        os.kill(state.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while is_locked(places.lock_file):
-            if time.monotonic() > deadline:
-                message = f"the supervisor (pid {state.pid}) did not end within {_STOP_SECONDS:.0f} s; see {places.log_file('supervisor')}"
-                raise StackError(message)
-            time.sleep(_POLL_SECONDS)
+    deadline = time.monotonic() + _STOP_SECONDS
+    asked: SupervisorState | None = None
+    while is_locked(places.lock_file) or (asked is not None and processes.is_same(asked.pid, asked.created)):
         state = places.read_state()
-    for part in state.parts if state is not None else ():
-        if part.pid is not None and part.created is not None and processes.is_same(part.pid, part.created):
-            running = True
-            processes.end_left_over(part.pid, part.created, seconds=30.0)
+        # One that has just begun has not written its pid yet; the next look finds it.
+        if asked is None and state is not None and processes.is_same(state.pid, state.created):
+            os.kill(state.pid, signal.SIGTERM)
+            asked = state
+        if time.monotonic() > deadline:
+            message = f"the supervisor did not end within {_STOP_SECONDS:.0f} s; see {places.log_file('supervisor')}"
+            raise StackError(message)
+        time.sleep(_POLL_SECONDS)
+    state = places.read_state()
+    if state is not None and processes.end_all_left_over(state):
+        running = True
     places.stack_file.unlink(missing_ok=True)
     return running
 

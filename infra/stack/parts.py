@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -19,10 +20,10 @@ from infra.kafka.topics import ensure_topics
 from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.stack import kafka, temporal
-from infra.stack.model import write_private
+from infra.stack.model import without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
-from infra.stack.processes import Command
+from infra.stack.processes import Command, in_thread
 from infra.temporal.client import connect
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.errors import UnavailableError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from infra.settings import Settings
     from infra.stack.model import StackHome
+    from infra.stack.ports import PortReservations
 
 WORKERS: Final = 1
 CONSUMERS: Final = ("audit",)
@@ -120,24 +122,24 @@ class Servers:
         return Part(name="api", command=self.python("api", "starter.api"), wait_until_ready=ready, address=self.api_url)
 
 
-async def prepare_servers(settings: Settings, home: StackHome, say: Callable[[str], None]) -> Servers:
+async def prepare_servers(settings: Settings, home: StackHome, reservations: PortReservations, say: Callable[[str], None]) -> Servers:
     """Choose ports, and prepare the servers that are ours.
 
     Raises:
         StackError: a server can't be prepared.
     """
-    ports = choose(home.ports_file, {"api": settings.api_port})
+    ports = choose(home.ports_file, {"api": settings.api_port} if "api_port" in settings.model_fields_set else {}, reservations)
     parts: list[Part] = []
     outside: list[Outside] = []
     postgres = EmbeddedPostgres(home) if settings.postgres_url is None else None
     broker = kafka.EmbeddedKafka(home) if settings.kafka_bootstrap_servers is None else None
     await asyncio.gather(
-        asyncio.to_thread(postgres.prepare if postgres else _nothing),
-        asyncio.to_thread(broker.prepare, ports, say) if broker else asyncio.to_thread(_nothing),
+        in_thread(postgres.prepare if postgres else _nothing),
+        in_thread(partial(broker.prepare, ports, say) if broker else _nothing),
     )
     if settings.postgres_url is not None:
         dsn = settings.postgres_url.get_secret_value()
-        outside.append(Outside("postgres", _without_password(dsn)))
+        outside.append(Outside("postgres", without_password(dsn)))
     elif postgres is not None:
         dsn = postgres.dsn(ports["postgres"])
         parts.append(_postgres_part(postgres, ports["postgres"], dsn))
@@ -165,7 +167,7 @@ def _postgres_part(server: EmbeddedPostgres, port: int, dsn: str) -> Part:
     async def ready(_pid: int) -> None:
         await server.wait_until_ready(port)
 
-    return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=_without_password(dsn), is_server=True)
+    return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=without_password(dsn), is_server=True)
 
 
 def _temporal_part(home: StackHome, ports: Mapping[str, int], namespace: str, address: str, ui: str) -> Part:
@@ -277,9 +279,3 @@ async def _is_stable(bootstrap_servers: str, group: str) -> bool:
         await admin.close()
     # One tuple for each group: error code, group, state, protocol type, protocol, members.
     return any(described[2] == "Stable" and described[5] for described in response.groups)
-
-
-def _without_password(dsn: str) -> str:
-    scheme, _, rest = dsn.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"

@@ -1,15 +1,19 @@
-"""Ports on loopback: the ones of the last start if they are free, else the defaults, else any free one."""
+"""Ports on loopback: those that the settings ask for, else the ones of the last start, else the defaults; a free one where it is in use."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import secrets
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from infra.stack.model import read_json_object, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+    from types import TracebackType
 
 LOOPBACK: Final = "127.0.0.1"
 DEFAULT_PORTS: Final = {
@@ -22,6 +26,8 @@ DEFAULT_PORTS: Final = {
     "kafka-controller": 9093,
     "api": 8080,
 }
+_FREE_PORTS: Final = range(15_000, 32_768)
+"""Where a free port is looked for: below those that Linux gives to outgoing connections, which could take it before the server does."""
 
 
 def is_free(port: int) -> bool:
@@ -36,28 +42,59 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _any_free(taken: set[int]) -> int:
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
-            return port
+class PortReservations:
+    """Ports that a stack of this user has chosen, so that stacks which start at the same time choose different ones.
+
+    A server binds its port seconds after it was chosen. Until then, and for as long as the supervisor lives, a lock on a file says whose it
+    is; the kernel lets go of it when the supervisor ends, however it ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder that all stacks of this user share."""
+        self._folder = folder
+        self._files: list[TextIO] = []
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for file in self._files:
+            file.close()
+
+    def take(self, port: int) -> bool:
+        """Reserve a port if nobody has it."""
+        file = (self._folder / f"{port}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        if not is_free(port):
+            file.close()
+            return False
+        self._files.append(file)
+        return True
+
+    def take_any(self) -> int:
+        """Reserve a port that nobody has."""
+        while not self.take(port := secrets.choice(_FREE_PORTS)):
+            pass
+        return port
 
 
-def choose(path: Path, preferred: dict[str, int]) -> dict[str, int]:
+def choose(path: Path, preferred: Mapping[str, int], reservations: PortReservations) -> dict[str, int]:
     """Choose a port for each name of :data:`DEFAULT_PORTS`, and remember the choice.
 
     Args:
         path: where the choice is remembered.
         preferred: ports that the settings ask for; they come before remembered ones and defaults.
+        reservations: holds the chosen ports until it is closed.
     """
     remembered = {name: port for name, port in read_json_object(path).items() if isinstance(port, int)}
     chosen: dict[str, int] = {}
     for name, default in DEFAULT_PORTS.items():
-        taken = set(chosen.values())
-        candidates = (remembered.get(name), preferred.get(name), default)
-        free = (port for port in candidates if port and port not in taken and is_free(port))
-        chosen[name] = next(free, None) or _any_free(taken)
+        candidates = (preferred.get(name), remembered.get(name), default)
+        chosen[name] = next((port for port in candidates if port and reservations.take(port)), None) or reservations.take_any()
     write_private(path, json.dumps(chosen, indent=1) + "\n")
     return chosen

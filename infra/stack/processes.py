@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
+
+    from infra.stack.model import SupervisorState
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LEFT_OVER_SECONDS: Final = 30.0
 LOG_TAIL_LINES: Final = 15
 _LOG_TAIL_BYTES: Final = 8_192
-_CREATED_TOLERANCE_SECONDS: Final = 1.0
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_START_TICKS: Final = 19
+"""Where the start stands among the fields of ``/proc/PID/stat`` that follow the command's name; see proc_pid_stat(5), field 22."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Command:
     """How long it may take to end by itself; then it is killed."""
 
 
-def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
+def end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
+    """What a child does before it runs its program: ask the kernel for `stop_signal` when the thread that started it ends."""
     parent = os.getpid()
 
     def before_exec() -> None:
@@ -57,6 +66,52 @@ def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return before_exec
+
+
+def run_to_its_end(arguments: Sequence[str], *, folder: Path, owner: Owner | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a short program that prepares a server, and return its exit code and output; it is killed when this process ends before it."""
+    return subprocess.run(  # noqa: S603  our own binaries
+        arguments,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        user=owner.uid if owner else None,
+        group=owner.gid if owner else None,
+        extra_groups=[] if owner else None,
+        preexec_fn=end_with_parent(signal.SIGKILL),
+    )
+
+
+async def in_thread(work: Callable[[], None]) -> None:
+    """Do blocking work without keeping the process: a stop does not wait for it, and it ends with the process wherever it is.
+
+    Threads of an executor would be waited for, and fetching jars over a slow line takes minutes.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def report(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:  # noqa: BLE001  handed to whoever waits
+            error = raised
+        # The loop is closed when nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(report, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
 
 
 async def start(command: Command) -> asyncio.subprocess.Process:
@@ -78,7 +133,7 @@ async def start(command: Command) -> asyncio.subprocess.Process:
             user=command.owner.uid if command.owner else None,
             group=command.owner.gid if command.owner else None,
             extra_groups=[] if command.owner else None,
-            preexec_fn=_end_with_parent(command.stop_signal),
+            preexec_fn=end_with_parent(command.stop_signal),
         )
 
 
@@ -95,46 +150,63 @@ async def stop(process: asyncio.subprocess.Process, command: Command) -> None:
         await process.wait()
 
 
-def created(pid: int) -> float | None:
-    """When the process with this pid was started, in seconds since the epoch; None when there is none."""
+def created(pid: int) -> str | None:
+    """What tells this process apart from every other one that has had, or will have, its pid; None when there is no process.
+
+    Its start in ticks since the machine's start, and which start of the machine that was. A time of day would not do: the clock is set
+    while the process runs, and the process would seem to be another one.
+    """
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return None
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return f"{_BOOT_ID.read_text(encoding='ascii').strip()}/{fields[_START_TICKS]}"
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
 
 
-def is_same(pid: int, created_at: float) -> bool:
+def is_same(pid: int, created_then: str | float) -> bool:
     """Whether the process that had this pid then still has it."""
-    now = created(pid)
-    return now is not None and abs(now - created_at) < _CREATED_TOLERANCE_SECONDS
+    if isinstance(created_then, float):
+        return psutil.pid_exists(pid) and abs(psutil.Process(pid).create_time() - created_then) < 1.0
+    return created(pid) == created_then
 
 
-def end_left_over(pid: int, created_at: float, *, seconds: float) -> None:
+def end_left_over(pid: int, created_then: str | float, *, seconds: float) -> None:
     """End a process of a supervisor that is gone: politely first, then by force. Does nothing when the pid is somebody else's."""
-    if not is_same(pid, created_at):
+    if not is_same(pid, created_then):
         return
     process = psutil.Process(pid)
     try:
         process.terminate()
         deadline = time.monotonic() + seconds
-        while is_same(pid, created_at) and time.monotonic() < deadline:
+        while is_same(pid, created_then) and time.monotonic() < deadline:
             time.sleep(0.05)
-        if is_same(pid, created_at):
+        if is_same(pid, created_then):
             process.kill()
-            while is_same(pid, created_at):
+            while is_same(pid, created_then):
                 time.sleep(0.05)
     except psutil.NoSuchProcess:
         return
 
 
+def end_all_left_over(state: SupervisorState) -> bool:
+    """End all parts of a supervisor that is gone, those that use a server before the server; returns whether there were any."""
+    found = False
+    for part in reversed(state.parts):
+        if part.pid is not None and part.created is not None and is_same(part.pid, part.created):
+            found = True
+            end_left_over(part.pid, part.created, seconds=_LEFT_OVER_SECONDS)
+    return found
+
+
 def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
-    """The last lines of a log; empty when there is none."""
+    """The last lines of a log; empty when there is none that can be read."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - _LOG_TAIL_BYTES))
             content = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
     return "\n".join(content.splitlines()[-lines:])

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from infra.settings import Settings
 from infra.stack import processes
-from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState
+from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
+from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, cache_folder
 from infra.stack.parts import Part, consumer_parts, prepare_servers, provision, worker_parts
+from infra.stack.ports import PortReservations
+from ledger.errors import CasaflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 _log = structlog.get_logger(__name__)
 
-START_SECONDS: Final = 120.0
-"""How long one part may take to become ready; fetching Kafka's jars is not counted."""
 _STEADY_SECONDS: Final = 60.0
 """A part that ran this long before it died is restarted without delay."""
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
-
-
-class AlreadyRunningError(StackError):
-    """Another supervisor has this home."""
 
 
 @dataclass
@@ -55,7 +51,8 @@ class Supervisor:
         self._running: list[_Running] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._info: StackInfo | None = None
-        self._state = SupervisorState(pid=os.getpid(), created=processes.created(os.getpid()) or 0.0)
+        self._ports = PortReservations(cache_folder() / "ports")
+        self._state = SupervisorState(pid=os.getpid(), created=processes.created(os.getpid()) or "")
 
     async def run(self) -> None:
         """Start everything, and return once everything is stopped again after SIGTERM or SIGINT.
@@ -65,14 +62,14 @@ class Supervisor:
             StackError: a part could not be started; nothing is left running.
         """
         self._home.path.mkdir(parents=True, exist_ok=True)
-        with _locked(self._home.lock_file):
+        with locked(self._home.lock_file), self._ports:
             self._end_left_over()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stopping.set)
+            starting = asyncio.create_task(self._start())
+            stopping = asyncio.create_task(self._stopping.wait())
             try:
-                starting = asyncio.create_task(self._start())
-                stopping = asyncio.create_task(self._stopping.wait())
                 await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done():
                     starting.cancel()
@@ -81,27 +78,32 @@ class Supervisor:
                 await stopping
             except StackError as error:
                 self._state.failure = str(error)
-                stopping.cancel()
                 raise
             finally:
+                stopping.cancel()
                 await self._stop()
 
     def _end_left_over(self) -> None:
         """End what a supervisor that was killed has left, so that two servers never share a data folder."""
         state = self._home.read_state()
-        for part in state.parts if state else ():
-            if part.pid is not None and part.created is not None:
-                processes.end_left_over(part.pid, part.created, seconds=30.0)
+        if state is not None:
+            processes.end_all_left_over(state)
         self._home.stack_file.unlink(missing_ok=True)
         self._write_state()
 
     async def _start(self) -> None:
         started = time.monotonic()
-        servers = await prepare_servers(self._settings, self._home, self._say)
+        self._home.private_folder("logs")
+        servers = await prepare_servers(self._settings, self._home, self._ports, self._say)
         for outside in servers.outside:
             self._state.parts.append(PartState(name=outside.name, health=Health.OUTSIDE, address=outside.address))
         await self._start_all(servers.parts)
-        key = await provision(self._settings, self._home, servers, self._say)
+        try:
+            key = await provision(self._settings, self._home, servers, self._say)
+        except (CasaflowError, SQLAlchemyError) as error:
+            # What a server says may take several lines; the first names the reason.
+            message = f"a server can't be prepared: {str(error).strip().splitlines()[0]}"
+            raise StackError(message) from error
         api, workers, consumers = servers.api_part(), worker_parts(servers), consumer_parts(servers)
         self._info = StackInfo(
             api=servers.api_url,
@@ -132,7 +134,19 @@ class Supervisor:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
         for running in begun:
-            self._watchers.append(asyncio.create_task(self._watch(running)))
+            watcher = asyncio.create_task(self._watch(running), name=running.part.name)
+            watcher.add_done_callback(self._say_why_it_ended)
+            self._watchers.append(watcher)
+
+    def _say_why_it_ended(self, watcher: asyncio.Task[None]) -> None:
+        """A defect in the supervisor itself must not go unnoticed: the part it watched isn't started again any more."""
+        if watcher.cancelled() or (error := watcher.exception()) is None:
+            return
+        self._say(f"{watcher.get_name()} is not watched any more: {error!r}")
+        for running in self._running:
+            if running.part.name == watcher.get_name():
+                running.state.health, running.state.detail = Health.FAILED, f"not watched any more: {error!r}"
+        self._write_state()
 
     async def _start_one(self, running: _Running) -> None:
         """Start a part and wait until it is ready.
@@ -157,7 +171,8 @@ class Supervisor:
             if not ready.done():
                 what = f"died with {_exit(process)}" if died.done() else f"was not ready within {START_SECONDS:.0f} s"
                 raise StackError(_with_tail(f"{part.name} {what} while it started", part))
-            ready.result()
+            if (problem := ready.exception()) is not None:
+                raise StackError(_with_tail(f"{part.name} does not answer as it should: {problem!r}", part)) from problem
         finally:
             ready.cancel()
             died.cancel()
@@ -187,14 +202,16 @@ class Supervisor:
                 except StackError as error:
                     self._say(str(error))
                     running.state.health, running.state.detail = Health.FAILED, str(error).splitlines()[0]
-                    self._write_state()
                     if running.process is not None:
                         await processes.stop(running.process, running.part.command)
+                    running.state.pid, running.state.created = None, None
+                    self._write_state()
                     backoff_seconds = min(backoff_seconds * 2 + 0.25, _LONGEST_BACKOFF_SECONDS)
 
     def _report_death(self, running: _Running, process: asyncio.subprocess.Process) -> None:
         what = f"{running.part.name} died with {_exit(process)}"
         running.state.health, running.state.detail = Health.RESTARTING, what
+        running.state.pid, running.state.created = None, None
         running.state.restarts += 1
         self._write_state()
         self._say(_with_tail(f"{what}; it is started again", running.part))
@@ -251,29 +268,6 @@ def _with_tail(message: str, part: Part) -> str:
     return f"{message}. The end of {part.command.log.name}:\n{tail}" if tail else message
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[TextIO]:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"another supervisor has {path.parent}"
-            raise AlreadyRunningError(message) from None
-        yield file
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a supervisor lives in the home that this lock file belongs to."""
-    try:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def main() -> int:
     """Run the supervisor in the background, as ``casaflow up --detach`` starts it; what it says goes to its log."""
 
@@ -283,7 +277,10 @@ def main() -> int:
 
     try:
         asyncio.run(Supervisor(Settings(), say).run())
-    except StackError as error:
+    except AlreadyRunningError as error:
+        say(str(error))
+        return EXIT_ALREADY_RUNNING
+    except (StackError, OSError) as error:
         say(str(error))
         return 1
     return 0

