@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ _RECORDS = 6
 
 
 @pytest.fixture
-async def chain(postgres_url: str, database: Database) -> str:
+async def chain(postgres_url: str, database: Database) -> AsyncIterator[str]:
     """A chain of five events and a record that is none."""
     topic, group = f"test.{uuid.uuid4().hex[:12]}", f"test-{uuid.uuid4().hex[:12]}"
     partition = Partition(topic, 4)
@@ -35,7 +36,8 @@ async def chain(postgres_url: str, database: Database) -> str:
         assert await effects.apply(partition, [record], expected=offset) == 1
     assert broken_chains(postgres_url) == []
     assert len(recorded(postgres_url, topic)) == _RECORDS
-    return str(partition)
+    yield str(partition)
+    _forget(postgres_url, str(partition))
 
 
 async def test_a_chain_begins_with_nothing_and_each_record_follows_the_one_before(postgres_url: str, chain: str) -> None:
@@ -147,14 +149,12 @@ def _tamper(url: str, statement: str, chain: str) -> None:
 async def test_a_changed_record_breaks_the_chain(postgres_url: str, chain: str, change: str) -> None:
     _tamper(postgres_url, f"UPDATE audit.record SET {change} WHERE chain = CHAIN AND sequence = 2", chain)  # noqa: S608  constants
     assert any(chain in line for line in broken_chains(postgres_url))
-    _forget(postgres_url, chain)
 
 
 @pytest.mark.parametrize("change", ["problem = problem || '.'", "raw_record = '{}'"])
 async def test_a_changed_record_that_is_no_event_breaks_the_chain(postgres_url: str, chain: str, change: str) -> None:
     _tamper(postgres_url, f"UPDATE audit.record SET {change} WHERE chain = CHAIN AND problem IS NOT NULL", chain)  # noqa: S608
     assert any(chain in line for line in broken_chains(postgres_url))
-    _forget(postgres_url, chain)
 
 
 async def test_a_change_whose_own_hash_was_made_to_fit_breaks_the_link_to_the_next(postgres_url: str, chain: str) -> None:
@@ -162,14 +162,12 @@ async def test_a_change_whose_own_hash_was_made_to_fit_breaks_the_link_to_the_ne
     _tamper(postgres_url, "UPDATE audit.record r SET hash = audit.record_hash(r) WHERE chain = CHAIN AND sequence = 2", chain)
     first = next(line for line in broken_chains(postgres_url) if chain in line)
     assert first.startswith(f"record 3 of chain {chain}")
-    _forget(postgres_url, chain)
 
 
 @pytest.mark.parametrize("sequence", range(1, _RECORDS + 1))
 async def test_a_missing_record_breaks_the_chain(postgres_url: str, chain: str, sequence: int) -> None:
     _tamper(postgres_url, f"DELETE FROM audit.record WHERE chain = CHAIN AND sequence = {sequence}", chain)  # noqa: S608
     assert any(chain in line for line in broken_chains(postgres_url))
-    _forget(postgres_url, chain)
 
 
 @pytest.mark.parametrize("place", ["in between", "at the end"])
@@ -187,7 +185,6 @@ async def test_an_inserted_record_breaks_the_chain(postgres_url: str, chain: str
     )
     _tamper(postgres_url, f"UPDATE audit.record r SET hash = audit.record_hash(r) WHERE chain = CHAIN AND sequence = {after + 1}", chain)  # noqa: S608
     assert any(chain in line for line in broken_chains(postgres_url))
-    _forget(postgres_url, chain)
 
 
 async def test_a_chain_whose_end_was_cut_off_does_not_fit_its_head(postgres_url: str, chain: str) -> None:
@@ -195,7 +192,6 @@ async def test_a_chain_whose_end_was_cut_off_does_not_fit_its_head(postgres_url:
     assert [line for line in broken_chains(postgres_url) if chain in line] == [
         f"chain {chain} ends with record 4, its head says {_RECORDS}"
     ]
-    _forget(postgres_url, chain)
 
 
 async def test_a_chain_without_head_and_a_head_without_chain_are_found(postgres_url: str, chain: str) -> None:
@@ -204,7 +200,6 @@ async def test_a_chain_without_head_and_a_head_without_chain_are_found(postgres_
     _tamper(postgres_url, "DELETE FROM audit.record WHERE chain = CHAIN", chain)
     _tamper(postgres_url, "INSERT INTO audit.chain VALUES (CHAIN, 1, sha256(''))", chain)
     assert any(chain in line for line in broken_chains(postgres_url))
-    _forget(postgres_url, chain)
 
 
 def _forget(url: str, chain: str) -> None:

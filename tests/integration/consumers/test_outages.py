@@ -121,6 +121,22 @@ async def test_a_topic_made_anew_under_a_running_member_is_read_from_its_beginni
     _assert_each_once(postgres_url, topic, [*before, *after])
 
 
+async def test_a_reader_that_the_broker_sends_back_goes_on_from_there(
+    stack: RunningStack, postgres_url: str, database: Database, topic: str, group: str
+) -> None:
+    events = [event(topic, number) for number in range(9)]
+    partition = Partition(topic, 1)
+    async with member(stack, group, topic, database) as loop:
+        await send(stack, events[:3], partition=1)
+        await until_applied(stack, postgres_url, group, topic)
+        # As if the topic had had 50 records until a moment ago: the reader was sent back, the group's offset was not.
+        await AuditEffects(database, consumer_group=group).move(partition, expected=3, to=50)
+        loop._positions[partition] = 50
+        await send(stack, events[3:], partition=1)
+        await until_applied(stack, postgres_url, group, topic)
+    _assert_each_once(postgres_url, topic, events)
+
+
 async def test_records_that_ran_out_of_retention_are_passed_over(
     stack: RunningStack, postgres_url: str, database: Database, topic: str, group: str
 ) -> None:
