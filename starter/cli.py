@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import structlog
 import typer
 from pydantic import ValidationError
 
@@ -58,6 +59,8 @@ DEFAULT_IN_FLIGHT = 32
 
 def main() -> None:
     """Run the command, and turn errors into one line and an exit code."""
+    # Standard output is for what a program may read; structlog would write there. Looked up for each line, as typer does.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         app()
     except (FileError, InvalidInputError, ConflictError, NotFoundError) as error:
