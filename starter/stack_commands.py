@@ -108,7 +108,7 @@ def show_status(home: Path, *, as_json: bool) -> bool:
         stack = info and {**info.model_dump(mode="json", exclude={"api_key"}), "postgres_dsn": without_password(info.postgres_dsn)}
         typer.echo(json.dumps({**shown, "stack": stack}, indent=1))
         return healthy
-    if not parts:
+    if not control.is_running(home) and all(part.health in {Health.STOPPED, Health.OUTSIDE} for part in parts):
         typer.echo(f"nothing runs in {home.absolute()}; start it with: casaflow up", err=True)
         return False
     table = Table("part", "health", "address", "pid", "detail", box=None, header_style="bold", pad_edge=False)

@@ -149,6 +149,7 @@ def _checked(part: PartState, *, alive: bool) -> PartState:
     lives = part.pid is not None and part.created is not None and processes.is_same(part.pid, part.created)
     if lives and not alive:
         return part.model_copy(update={"health": Health.FAILED, "detail": "left over by a supervisor that was killed; run `casaflow down`"})
-    if not lives and part.health is Health.HEALTHY:
+    # Whatever a supervisor that was killed has written last: nobody starts or restarts the part any more.
+    if not lives and (part.health is Health.HEALTHY or not alive):
         return part.model_copy(update={"health": Health.STOPPED, "pid": None})
     return part
