@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def transaction_call(tenant: str, transaction_id: str) -> Iterator[None]:
     """Run an activity's body for one transaction.
 
-    Every log line below it names the transaction. This is the only place where casaflow's errors become Temporal's.
+    Every log line below it names the transaction. This is the only place where casaflow's errors become Temporal's. What caused them
+    stays behind: a driver's message quotes the statement with its parameters, and a failure stands in the history for all to read.
 
     Raises:
         ApplicationError: for any CasaflowError. Its ``type`` is the class's name, its first detail the stable code, and it is
@@ -30,4 +31,4 @@ def transaction_call(tenant: str, transaction_id: str) -> Iterator[None]:
         except CasaflowError as error:
             raise ApplicationError(
                 str(error), error.code, type=type(error).__name__, non_retryable=isinstance(error, NON_RETRYABLE_ERRORS)
-            ) from error
+            ) from None

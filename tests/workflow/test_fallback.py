@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
+from temporalio.client import WorkflowFailureError
 
 from activities.notification import OUTAGE_MEMORY_SECONDS
 from ledger.accounts import AccountStatus
-from ledger.errors import UnavailableError
+from ledger.errors import CasaflowError, LedgerIntegrityError, UnavailableError
 from ledger.refusals import RefusalCode
 from ledger.results import TransactionStatus
 from tests.workflow.conftest import Bank, Handle, eventually
@@ -91,6 +93,18 @@ async def test_a_port_that_keeps_hanging_leaves_the_workflow_task_in_time(bank: 
     assert not [event for event in history.events if event.HasField("workflow_task_timed_out_event_attributes")]
     assert await ordinary_activities(handle) == {"casa.post": 1}
     assert bank.balance("A") == 8750
+
+
+@pytest.mark.parametrize("failure", [UnavailableError(part="postgres", detail="refused"), LedgerIntegrityError("refused")], ids=type)
+async def test_what_a_driver_says_of_its_statement_and_parameters_stays_out_of_the_history(bank: Bank, failure: CasaflowError) -> None:
+    failure.__cause__ = RuntimeError("[parameters: {'remittance_information': 'private'}]")
+    bank.ledger.faults["debit"].next.extend([failure] * 3)
+    handle = await bank.start(debtor="A")
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    history = (await handle.fetch_history()).to_json()
+    assert "refused" in history
+    assert "private" not in history
 
 
 async def test_a_workflow_that_is_replayed_after_its_local_attempts_timed_out_goes_on_where_it_was(bank: Bank) -> None:
