@@ -14,7 +14,7 @@ READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
 
 
 class PostgresProxy:
-    """Forwards bytes in both directions. Use it with ``async with``; the port stays the same while the proxy refuses, as a server's does."""
+    """Forwards bytes both ways. Use it with ``async with``; the port stays the same while the proxy refuses, as a server's does."""
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)

@@ -1,5 +1,67 @@
--- record_legs as in 0001, and two things more: a transaction that has ended takes no further leg, and a later leg adds its reason and its
--- rate to the transaction's row even when the status stays. See decision record 0003.
+-- open_legs and record_legs as in 0001, and three things more: an internal account takes no customer's leg; a transaction that has ended takes
+-- no further leg; a later leg adds its reason and its rate to the transaction's row even when the status stays. See decision record 0003.
+
+-- Open the legs of a batch, given as parallel arrays. Lock order everywhere: online rows, rules locks, transaction rows, decisions, each sorted.
+-- READ COMMITTED gives every statement in here a snapshot of its own, taken after the locks before it were granted. That is the point:
+-- one statement that both locked and summed would re-read the row but keep its old snapshot, and make money.
+CREATE OR REPLACE FUNCTION open_legs(p_tenants text[], p_account_ids text[], p_transaction_ids uuid[], p_legs text[], p_debits boolean[])
+RETURNS TABLE (
+    ordinal bigint, currency text, status text, overdraft_limit bigint, ledger numeric, held numeric, version bigint,
+    fingerprint text, stored jsonb, decided_at timestamptz
+) LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    -- Folding pays for itself from this many credits on; fewer are summed by each debit and by the view.
+    fold_from CONSTANT bigint := 64;
+    horizon   xid8;
+    debtor    record;
+BEGIN
+    PERFORM 1
+       FROM online_balance o
+       JOIN (SELECT DISTINCT l.tenant, l.account_id
+               FROM unnest(p_tenants, p_account_ids, p_debits) AS l (tenant, account_id, debit) WHERE l.debit) AS d
+      USING (tenant, account_id)
+      ORDER BY o.tenant, o.account_id
+        FOR UPDATE OF o;
+
+    PERFORM pg_advisory_xact_lock_shared(k.key)
+       FROM (SELECT DISTINCT rules_lock_key(l.tenant, l.account_id) AS key
+               FROM unnest(p_tenants, p_account_ids) AS l (tenant, account_id) ORDER BY 1) AS k;
+
+    -- Every transaction below the horizon has ended for good, so its credits can be folded. Taken after the locks.
+    horizon := pg_snapshot_xmin(pg_current_snapshot());
+    FOR debtor IN
+        SELECT o.tenant, o.account_id, o.folded_until, s.credits, s.amount
+          FROM (SELECT DISTINCT l.tenant, l.account_id
+                  FROM unnest(p_tenants, p_account_ids, p_debits) AS l (tenant, account_id, debit) WHERE l.debit) AS d
+          JOIN online_balance o USING (tenant, account_id)
+         CROSS JOIN LATERAL (
+               SELECT count(*) AS credits, coalesce(sum(e.amount), 0) AS amount
+                 FROM offline_entry e
+                WHERE e.tenant = o.tenant AND e.account_id = o.account_id AND e.xid >= o.folded_until AND e.xid < horizon) AS s
+         WHERE s.credits >= fold_from
+    LOOP
+        UPDATE online_balance o
+           SET folded = o.folded + debtor.amount, folded_until = horizon
+         WHERE o.tenant = debtor.tenant AND o.account_id = debtor.account_id;
+    END LOOP;
+
+    RETURN QUERY
+    SELECT l.ordinal, a.currency, a.status, a.overdraft_limit, b.ledger, b.held, b.version, t.fingerprint, to_jsonb(d), clock_timestamp()
+      FROM unnest(p_tenants, p_account_ids, p_transaction_ids, p_legs, p_debits)
+           WITH ORDINALITY AS l (tenant, account_id, transaction_id, leg, debit, ordinal)
+      -- An internal account is as good as unknown here: it can't be debtor or creditor of a request.
+      LEFT JOIN account a ON a.tenant = l.tenant AND a.account_id = l.account_id AND a.kind <> 'internal'
+      LEFT JOIN transaction t ON t.tenant = l.tenant AND t.transaction_id = l.transaction_id
+      LEFT JOIN decision d
+             ON d.tenant = l.tenant AND d.account_id = l.account_id AND d.transaction_id = l.transaction_id AND d.leg = l.leg
+      LEFT JOIN LATERAL (
+           -- A credit does not read the balance: it could not be refused for it, and the sum would cost time.
+           SELECT v.ledger, v.held, o.version
+             FROM account_balance v JOIN online_balance o USING (tenant, account_id)
+            WHERE l.debit AND v.tenant = l.tenant AND v.account_id = l.account_id) AS b ON true
+     ORDER BY l.ordinal;
+END $$;
 
 -- Record what was decided: one element of p_legs for each leg, with its transaction, its internal entries and its events.
 -- Returns a row for each leg. conflict: the id is in use with other content, nothing was written, the caller rolls back.
