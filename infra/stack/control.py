@@ -51,6 +51,7 @@ def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
     """
     places = StackHome(home)
     places.path.mkdir(parents=True, exist_ok=True)
+    _refuse_another_version(places)
     places.private_folder("logs")
     log = places.log_file("supervisor")
     child: subprocess.Popen[bytes] | None = None
@@ -113,6 +114,7 @@ def down(home: Path) -> bool:
         StackError: the supervisor did not end in time.
     """
     places = StackHome(home)
+    _refuse_another_version(places)
     running = is_locked(places.lock_file)
     deadline = time.monotonic() + _STOP_SECONDS
     asked: SupervisorState | None = None
@@ -134,13 +136,25 @@ def down(home: Path) -> bool:
 
 
 def part_states(home: Path) -> list[PartState]:
-    """All parts with their health; those of a supervisor that is gone are stopped."""
+    """All parts with their health; those of a supervisor that is gone are stopped.
+
+    Raises:
+        StackError: it was started by another version of casaflow.
+    """
     places = StackHome(home)
+    _refuse_another_version(places)
     state = places.read_state()
     if state is None:
         return []
     alive = is_locked(places.lock_file)
     return [_checked(part, alive=alive) for part in state.parts]
+
+
+def _refuse_another_version(places: StackHome) -> None:
+    # Of a stack that was stopped, what another version wrote says nothing and is in nobody's way.
+    if places.state_file.exists() and places.read_state() is None and is_locked(places.lock_file):
+        message = f"another version of casaflow has started the stack in {places.path}, and has to stop it"
+        raise StackError(message)
 
 
 def _checked(part: PartState, *, alive: bool) -> PartState:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -65,7 +65,7 @@ class PartState(BaseModel):
     health: Health = Health.WAITING
     address: str = ""
     pid: int | None = None
-    created: str | float | None = None
+    created: str | None = None
     """See :func:`infra.stack.processes.created`: by it a reused pid is told apart."""
     restarts: int = 0
     detail: str = ""
@@ -75,7 +75,7 @@ class SupervisorState(BaseModel):
     """The content of ``supervisor.json``."""
 
     pid: int
-    created: str | float
+    created: str
     ready: bool = False
     failure: str = ""
     parts: list[PartState] = Field(default_factory=list)
@@ -134,8 +134,11 @@ class StackHome:
         return _read(self.stack_file, StackInfo)
 
     def read_state(self) -> SupervisorState | None:
-        """The supervisor's last state, or None."""
-        return _read(self.state_file, SupervisorState)
+        """The supervisor's last state; None when there is none, or when another version of casaflow has written it."""
+        try:
+            return _read(self.state_file, SupervisorState)
+        except ValidationError:
+            return None
 
     def write_model(self, path: Path, model: BaseModel) -> None:
         """Replace a file as a whole, readable by its owner only; a reader sees the old content or the new, never half of it."""

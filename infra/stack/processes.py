@@ -165,14 +165,12 @@ def created(pid: int) -> str | None:
         return None
 
 
-def is_same(pid: int, created_then: str | float) -> bool:
+def is_same(pid: int, created_then: str) -> bool:
     """Whether the process that had this pid then still has it."""
-    if isinstance(created_then, float):
-        return psutil.pid_exists(pid) and abs(psutil.Process(pid).create_time() - created_then) < 1.0
     return created(pid) == created_then
 
 
-def end_left_over(pid: int, created_then: str | float, *, seconds: float) -> None:
+def end_left_over(pid: int, created_then: str, *, seconds: float) -> None:
     """End a process of a supervisor that is gone: politely first, then by force. Does nothing when the pid is somebody else's."""
     if not is_same(pid, created_then):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_a_process_is_the_same_whatever_the_clock_says(monkeypatch: pytest.Monke
     monkeypatch.setattr("psutil.boot_time", lambda: 0.0)
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 0.0)
     assert processes.is_same(os.getpid(), mine)
-    assert processes.created(os.getppid()) != mine
+    assert processes.created(1) != mine
 
 
 def test_brackets_in_an_address_or_error_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -65,6 +66,21 @@ def test_brackets_in_an_address_or_error_are_shown_as_they_are(tmp_path: Path) -
     assert "[/] [bold]x[/bold]" in shown.stdout
     assert "left over by a supervisor that was killed" in shown.stdout
     assert shown.returncode == 1
+
+
+def test_a_stack_of_another_version_is_left_alone_while_it_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    home.places.state_file.write_text('{"pid": 1, "created": 17.5, "parts": [{"name": "kafka", "colour": "blue"}]}')
+    with home.places.lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for arguments in (["status"], ["down"], ["up", "--detach"]):
+            refused = home.casaflow(*arguments)
+            assert refused.returncode == 1
+            assert "another version of casaflow has started the stack" in refused.stderr
+            assert "Traceback" not in refused.stderr
+    assert control.part_states(home.path) == []
+    assert control.down(home.path) is False
 
 
 def test_a_home_that_was_never_used_has_nothing_running(tmp_path: Path) -> None:
