@@ -110,7 +110,7 @@ async def test_without_postgres_every_request_is_unavailable_and_done_once_later
     assert await shaky_bank.ledger(account) == "5.00"
 
 
-@pytest.mark.parametrize("fault", ["refuse", "hang"])
+@pytest.mark.parametrize("fault", [pytest.param("refuse", marks=pytest.mark.slow), "hang"])
 async def test_without_temporal_nothing_starts_and_the_same_request_is_done_once_later(
     fragile: Fragile, shaky_bank: Bank, records: Records, fault: str
 ) -> None:

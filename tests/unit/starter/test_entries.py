@@ -43,7 +43,7 @@ def test_compressed_file_is_read_whatever_its_name(tmp_path: Path, name: str) ->
 
 def test_byte_order_mark_windows_line_ends_blank_lines_and_more_columns_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "entries.csv"
-    columns = ["note", *COLUMNS]
+    columns = [*COLUMNS, "note"]
     text = text_of([{**line, "note": "two\nlines"} for line in GOOD], columns).replace("\n", "\r\n") + "\r\n\r\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert [(found.entry_id, found.line) for found in read_entries(path)] == [("1", 2), ("2", 4)]

@@ -143,6 +143,18 @@ async def test_transaction_under_way_is_asked_for_again_until_it_is_final() -> N
     assert (dict(tally.statuses), dict(tally.reasons)) == ({"rejected": 1}, {"account-closed": 1})
 
 
+async def test_transaction_that_this_run_started_is_no_repeat_however_often_it_asks() -> None:
+    client, tally = FakeClient(), Tally()
+
+    def answer(body: dict[str, Any], attempt: int) -> dict[str, Any]:
+        body["repeated"] = attempt > 1
+        return {"transaction_id": body["id"], "status": "processing" if attempt < 3 else "completed"}
+
+    client._answer = answer
+    await _post(client, [_order(1, "a")], tally)
+    assert (tally.total, tally.repeated, len(tally.latencies_ms)) == (1, 0, 1)
+
+
 def _conflict(body: dict[str, Any], _attempt: int) -> dict[str, Any] | Exception:
     if body.get("wrong"):
         return ApiError({"code": "transaction-conflict", "detail": f"{body['id']} was used before with other content"}, 409)
@@ -167,8 +179,9 @@ async def test_conflict_names_its_line_and_all_lines_before_it_have_their_outcom
     assert tally.total == len(client.done)
 
 
-async def test_first_of_several_conflicts_is_the_one_that_is_named() -> None:
-    orders = [_order(0, "a", wrong=True, turns=30), _order(1, "b", wrong=True, turns=0)]
+@pytest.mark.parametrize("turns", [(3, 30), (30, 3)])
+async def test_first_of_several_conflicts_is_the_one_that_is_named(turns: tuple[int, int]) -> None:
+    orders = [_order(0, "a", wrong=True, turns=turns[0]), _order(1, "b", wrong=True, turns=turns[1])]
     with pytest.raises(OrderConflictError, match="line 0: "):
         await _post(FakeClient(_conflict), orders, Tally())
 
