@@ -48,7 +48,8 @@ def locked(path: Path) -> Iterator[TextIO]:
 def is_locked(path: Path) -> bool:
     """Whether a supervisor lives in the home that this lock file belongs to."""
     try:
-        with path.open("a") as file:
+        # Only read, so that asking leaves nothing behind in a folder that is no home.
+        with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

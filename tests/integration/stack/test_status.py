@@ -29,12 +29,13 @@ def _write(home: Path, parts: list[PartState]) -> None:
     StackHome(home).write_model(StackHome(home).state_file, SupervisorState(pid=pid, created=created, ready=True, parts=parts))
 
 
-@pytest.mark.parametrize("health", [Health.WAITING, Health.STARTING, Health.HEALTHY, Health.RESTARTING, Health.FAILED])
-def test_parts_of_a_supervisor_that_is_gone_are_stopped(tmp_path: Path, health: Health) -> None:
+def test_parts_of_a_supervisor_that_is_gone_are_stopped(tmp_path: Path) -> None:
     pid, created = _dead_process()
     home = Home(tmp_path / "home")
-    _write(home.path, [PartState(name="kafka", health=health, pid=pid, created=created), PartState(name="api", health=health)])
-    assert [(part.health, part.pid) for part in control.part_states(home.path)] == [(Health.STOPPED, None)] * 2
+    healths = [Health.WAITING, Health.STARTING, Health.HEALTHY, Health.RESTARTING, Health.FAILED]
+    started = [PartState(name=f"worker {health}", health=health, pid=pid, created=created) for health in healths]
+    _write(home.path, [*started, *(PartState(name=f"consumer {health}", health=health) for health in healths)])
+    assert [(part.health, part.pid) for part in control.part_states(home.path)] == [(Health.STOPPED, None)] * 10
     shown = home.casaflow("status")
     assert shown.returncode == 1
     assert "nothing runs in" in shown.stderr
@@ -90,3 +91,10 @@ def test_a_home_that_was_never_used_has_nothing_running(tmp_path: Path) -> None:
     assert stopped.returncode == 0
     assert "nothing runs in" in stopped.stderr
     assert not home.path.exists()
+
+
+def test_asking_leaves_nothing_behind_in_a_folder_that_is_no_home(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.casaflow("status").returncode == 1
+    assert home.casaflow("down").returncode == 0
+    assert list(tmp_path.iterdir()) == []
