@@ -12,6 +12,14 @@ from tests.integration.faults.conftest import Parts
 from tests.workflow.conftest import eventually
 
 BEFORE, DURING, AFTER = 14, 14, 7
+COMES_AND_GOES = (
+    ("postgres", "refuses", 1.0),
+    ("kafka", "hangs", 3.0),
+    ("postgres", "loses answers", 0.5),
+    ("kafka", "refuses", 2.0),
+    ("postgres", "hangs", 6.0),
+)
+"""Part, fault, and for how many seconds."""
 
 
 async def _ordinary_activity_waits(handles: list[Handle], activity: str) -> bool:
@@ -100,3 +108,32 @@ async def test_both_away_at_once_only_delays(bank: Bank, parts: Parts, topics: T
 
 async def _all_finished(bank: Bank) -> bool:
     return await bank.finished() == len(bank.submitted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "seconds"), [("postgres", 25), ("kafka", 45)])
+async def test_a_part_that_hangs_longer_than_every_attempt_only_delays(
+    bank: Bank, parts: Parts, topics: Topics, part: str, seconds: float
+) -> None:
+    # Longer than an ordinary attempt, than a database operation before it is cut off, than a producer before it is replaced.
+    before = await bank.submit(BEFORE)
+    await eventually(bank.finished, seconds=30)
+    await _break(parts, part, "hangs")
+    during = await bank.submit(DURING)
+    await asyncio.sleep(seconds)
+    await _mend(parts, "hangs")
+    after = await bank.submit(AFTER)
+    await _assert_nothing_is_wrong(bank, topics, [*before, *during, *after])
+
+
+@pytest.mark.slow
+async def test_parts_that_come_and_go_only_delay(bank: Bank, parts: Parts, topics: Topics) -> None:
+    handles: list[Handle] = []
+    for part, fault, seconds in COMES_AND_GOES * 2:
+        handles += await bank.submit(AFTER)
+        await _break(parts, part, fault)
+        handles += await bank.submit(AFTER)
+        await asyncio.sleep(seconds)
+        await _mend(parts, fault)
+    await _assert_nothing_is_wrong(bank, topics, handles)
+    assert await fallen_back(handles)
