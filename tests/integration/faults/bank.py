@@ -194,9 +194,10 @@ def _ref(account_id: str | None) -> str | None:
     return None if account_id is None else f"{account_id}:{_currency(account_id)}"
 
 
-async def results(handles: Iterable[Handle]) -> list[TransactionResult]:
+async def results(handles: Iterable[Handle], *, seconds: float = 180) -> list[TransactionResult]:
     """The results of all, each completed."""
-    found = await asyncio.gather(*(handle.result() for handle in handles))
+    async with asyncio.timeout(seconds):
+        found = await asyncio.gather(*(handle.result() for handle in handles))
     assert {result.status for result in found} == {TransactionStatus.COMPLETED}
     return found
 

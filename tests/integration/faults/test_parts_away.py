@@ -11,6 +11,9 @@ from tests.integration.faults.bank import Bank, Call, Handle, Topics, calls_of, 
 from tests.integration.faults.conftest import Parts
 from tests.workflow.conftest import eventually
 
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot find activity to cancel:UserWarning")
+"""The SDK warns when a time-out and an activity's end cross. As an error, which warnings are in tests, that would end the worker."""
+
 BEFORE, DURING, AFTER = 14, 14, 7
 COMES_AND_GOES = (
     ("postgres", "refuses", 1.0),
