@@ -165,6 +165,7 @@ def test_a_part_that_can_not_start_fails_up_with_the_end_of_its_log_and_leaves_n
         version.write_text(right)
 
 
+@pytest.mark.slow
 def test_what_was_up_before_the_part_that_fails_is_stopped(stopped: Home) -> None:
     log = stopped.places.log_file("api")
     kept = log.with_name("kept")
@@ -182,6 +183,7 @@ def test_what_was_up_before_the_part_that_fails_is_stopped(stopped: Home) -> Non
     assert "stopped" in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_a_download(tmp_path: Path) -> None:
     home = Home(tmp_path / "downloading", settings={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     (tmp_path / "cache" / "casaflow").mkdir(parents=True)

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import pytest
 from infra.stack import control
 from infra.stack.ports import DEFAULT_PORTS, is_free
 from infra.stack.postgres import _ROOT_STATE
-from tests.integration.stack.conftest import PARTS, Beginning, Home, balance, deposit, wait_until
+from tests.integration.stack.conftest import PARTS, Beginning, Home, _running, balance, deposit, wait_until
 
 _DESIGNED_KEYS = {"api", "api_key", "temporal_address", "temporal_ui", "postgres_dsn", "kafka_bootstrap_servers", "pids"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
@@ -167,48 +168,46 @@ def test_state_survives_down_and_up_and_addresses_stay(first: Home) -> None:
     assert balance(after, "alice") == "13.00"
 
 
-def test_ports_in_use_are_replaced_and_a_wanted_one_is_taken(beginning: Beginning, tmp_path: Path) -> None:
-    third = Home(tmp_path / "third", settings={"CASAFLOW_API_PORT": str(_free_port())})
-    for name, url in _servers_of(beginning.first).items():
-        third.settings[name] = url
+@pytest.fixture
+def outside(beginning: Beginning, tmp_path: Path) -> Iterator[Home]:
+    """A third home, with the first one's servers, started while all default ports are in use."""
+    home = Home(tmp_path / "outside", settings={**_servers_of(_running(beginning.first)), "CASAFLOW_API_PORT": str(_free_port())})
     with contextlib.ExitStack() as held:
-        taken = {port for port in DEFAULT_PORTS.values() if is_free(port)}
-        for port in taken:
-            listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
+        for port in DEFAULT_PORTS.values():
+            if is_free(port):
+                listener = held.enter_context(socket.socket())
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
         try:
-            third.up()
-            chosen = json.loads(third.places.ports_file.read_text())
-            assert not set(chosen.values()) & {*DEFAULT_PORTS.values()}
-            assert third.stack()["api"] == f"http://127.0.0.1:{third.settings['CASAFLOW_API_PORT']}"
+            home.up()
+            yield home
         finally:
-            third.remove()
+            home.remove()
 
 
-def test_servers_from_outside_replace_the_embedded_ones(beginning: Beginning, tmp_path: Path) -> None:
-    first = beginning.first
-    first.up()
+def test_servers_from_outside_replace_the_embedded_ones(beginning: Beginning, outside: Home) -> None:
+    first, stack = beginning.first, outside.stack()
     others = set(first.pids().values())
-    home = Home(tmp_path / "outside", settings=_servers_of(first))
-    try:
-        home.up()
-        stack, pids = home.stack(), home.pids()
-        assert set(pids) == {"worker", "api", "consumer audit"}
-        assert stack["postgres_dsn"] == first.stack()["postgres_dsn"]
-        assert stack["temporal_address"] == first.stack()["temporal_address"]
-        assert stack["temporal_ui"] is None
-        shown = home.casaflow("status")
-        assert shown.returncode == 0
-        for name in ("postgres", "temporal", "kafka"):
-            assert re.search(rf"^{name} +outside", shown.stdout, re.MULTILINE), shown.stdout
-        password = (first.path / "postgres" / "password").read_text().strip()
-        assert password not in shown.stdout
-        deposit(stack, "bob", "7.00")
-        assert balance(stack, "bob") == "7.00"
-    finally:
-        home.remove()
-    assert not any((home.path / name).exists() for name in ("postgres", "temporal", "kafka"))
+    # Ports in use are replaced, and the wanted one is taken.
+    chosen = json.loads(outside.places.ports_file.read_text())
+    assert not set(chosen.values()) & {*DEFAULT_PORTS.values()}
+    assert stack["api"] == f"http://127.0.0.1:{outside.settings['CASAFLOW_API_PORT']}"
+    assert set(outside.pids()) == {"worker", "api", "consumer audit"}
+    assert stack["postgres_dsn"] == first.stack()["postgres_dsn"]
+    assert stack["temporal_address"] == first.stack()["temporal_address"]
+    assert stack["temporal_ui"] is None
+    shown = outside.casaflow("status")
+    assert shown.returncode == 0
+    for name in ("postgres", "temporal", "kafka"):
+        assert re.search(rf"^{name} +outside", shown.stdout, re.MULTILINE), shown.stdout
+    password = (first.path / "postgres" / "password").read_text().strip()
+    assert password not in shown.stdout
+    deposit(stack, "bob", "7.00")
+    assert balance(stack, "bob") == "7.00"
+    known = outside.processes()
+    outside.down()
+    assert outside.left(known) == []
+    assert not any((outside.path / name).exists() for name in ("postgres", "temporal", "kafka"))
     assert first.is_healthy()
     assert set(first.pids().values()) == others
 
