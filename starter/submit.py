@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as UpdateTimeoutError
@@ -19,7 +19,7 @@ from ledger.ids import workflow_id
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.visibility import FINGERPRINT_MEMO
 from workflows.transaction import TransactionWorkflow
-from workflows.visibility import attributes_at_start, static_details, static_summary
+from workflows.visibility import attributes_at_start, is_parked, static_details, static_summary
 
 if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
@@ -127,23 +127,18 @@ class TransactionStarter:
             UnavailableError: PostgreSQL, or Temporal where it has to be asked, did not answer.
         """
         record = await self._transactions.get(tenant, transaction_id)
-        if record is not None:
+        if record is not None and record.result.final:
             return Submission(result=record.result, request=record.request, repeated=True)
         client = await self._temporal.client()
-        handle = client.get_workflow_handle(workflow_id(tenant, transaction_id))
-        try:
-            described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise NotFoundError(kind="transaction", identifier=transaction_id) from None
-            raise _unavailable(error) from error
-        if described.status is not WorkflowExecutionStatus.RUNNING:
+        status = await _status_by_workflow(client.get_workflow_handle(workflow_id(tenant, transaction_id)))
+        if status is not TransactionStatus.PROCESSING:
             # It may have ended, and recorded how, since the row was looked for.
             record = await self._transactions.get(tenant, transaction_id)
-            if record is not None:
-                return Submission(result=record.result, request=record.request, repeated=True)
-        result = _without_row(transaction_id, described.status)
-        return Submission(result=result, request=None, repeated=True)
+        if record is None:
+            if status is None:
+                raise NotFoundError(kind="transaction", identifier=transaction_id)
+            return Submission(result=TransactionResult(transaction_id=transaction_id, status=status), request=None, repeated=True)
+        return Submission(result=_standing(record.result, status), request=record.request, repeated=True)
 
     async def _recorded(self, request: TransactionRequest) -> Submission | None:
         record = await self._transactions.get(request.tenant, request.transaction_id)
@@ -211,15 +206,17 @@ class TransactionStarter:
                 task.cancel()
             await asyncio.gather(ended, answered, return_exceptions=True)
         recorded = await self._recorded(request)
-        if recorded is not None:
+        if recorded is None:
+            return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
+        if recorded.result.final:
             return recorded.result
-        return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
+        return _standing(recorded.result, await _status_by_workflow(handle))
 
     async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
         """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""
         recorded = await self._recorded(request)
         if recorded is not None:
-            return recorded.result
+            return _standing(recorded.result, TransactionStatus.PARKED)
         cause = failure.cause
         if isinstance(cause, ApplicationError):
             message = f"{cause.type}: {cause.message}"
@@ -253,10 +250,30 @@ async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResul
     return result
 
 
-def _without_row(transaction_id: str, status: WorkflowExecutionStatus | None) -> TransactionResult:
-    """A transaction that only Temporal knows. One that was ended before anything was recorded needs an operator."""
-    runs = status is WorkflowExecutionStatus.RUNNING
-    return TransactionResult(transaction_id=transaction_id, status=TransactionStatus.PROCESSING if runs else TransactionStatus.PARKED)
+async def _status_by_workflow(handle: WorkflowHandle[Any, Any]) -> TransactionStatus | None:
+    """How a transaction without a recorded outcome stands; None when Temporal doesn't know it.
+
+    One whose workflow has ended without recording an outcome stands as parked: nobody carries it, so an operator has to.
+
+    Raises:
+        UnavailableError: Temporal did not answer.
+    """
+    try:
+        described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise _unavailable(error) from error
+    if described.status is not WorkflowExecutionStatus.RUNNING or is_parked(described.typed_search_attributes):
+        return TransactionStatus.PARKED
+    return TransactionStatus.PROCESSING
+
+
+def _standing(recorded: TransactionResult, by_workflow: TransactionStatus | None) -> TransactionResult:
+    """A recorded result, as parked when nothing but an operator moves it on: the ledger keeps no record of that."""
+    if recorded.final or by_workflow is TransactionStatus.PROCESSING:
+        return recorded
+    return recorded.model_copy(update={"status": TransactionStatus.PARKED})
 
 
 def _unavailable(error: RPCError) -> UnavailableError:

@@ -43,6 +43,11 @@ def attributes_of(result: TransactionResult) -> list[SearchAttributeUpdate[str]]
     return [status] if result.reason is None else [status, _REASON.value_set(result.reason.code.value)]
 
 
+def is_parked(attributes: TypedSearchAttributes) -> bool:
+    """Whether a running transaction stands still until an operator acts."""
+    return attributes.get(_STATUS) == TransactionStatus.PARKED.value
+
+
 def static_summary(request: TransactionRequest) -> str:
     """One line that stands in the Web UI from start to end: ``Transfer of 12.50 EUR from 2504 to 2505``."""
     sides = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from ledger.refusals import Refusal, RefusalCode
 from tests.unit.ledger.builders import NOW, TODAY, posted, rate, request
 
 GOLDEN = Path(__file__).with_name("golden")
-DETAILS = {"reference": "rent 11/26", "remittance_information": "Miete für März", "metadata": {"channel": "branch"}}
+DETAILS: dict[str, Any] = {"reference": "rent 11/26", "remittance_information": "Miete für März", "metadata": {"channel": "branch"}}
 
 
 def _refused(posting: Posting) -> Decision:
