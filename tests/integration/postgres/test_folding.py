@@ -61,6 +61,19 @@ async def test_the_balance_is_right_before_during_and_after_a_fold(bank: Bank) -
     assert (balance.offline, balance.online, balance.ledger) == (670, 40, 630)
 
 
+async def test_a_debit_that_waited_for_a_folding_debit_counts_each_credit_once(bank: Bank) -> None:
+    account = await bank.open()
+    await _credit(bank, account, FOLD_FROM)
+    await _until_nothing_holds_the_horizon(bank)
+    async with bank.in_flight(bank.withdrawal(account, 40)):
+        # It began before the fold was committed: with the snapshot of its beginning it would count the folded credits twice.
+        waiting = asyncio.create_task(bank.post(bank.withdrawal(account, 1000)))
+        await bank.until_blocked()
+        await _credit(bank, account, 1)
+    assert (await waiting).refusal is not None
+    assert (await bank.post(bank.withdrawal(account, 610))).ledger_after == 0
+
+
 async def test_a_fold_that_is_rolled_back_folds_nothing(bank: Bank) -> None:
     account = await bank.open()
     await _credit(bank, account, FOLD_FROM)
