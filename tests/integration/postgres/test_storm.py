@@ -39,9 +39,10 @@ class Storm:
         return self.clock
 
     async def post_one(self) -> None:
+        # Debits ask for more than is paid in, so that some are refused.
         account, amount = self.chance.choice(self.accounts), self.chance.randint(1, 200)
         is_debit = self.chance.random() < 0.35
-        posting = self.bank.withdrawal(account, amount * 2) if is_debit else self.bank.deposit(account, amount)
+        posting = self.bank.withdrawal(account, amount * 5 // 2) if is_debit else self.bank.deposit(account, amount)
         asked = self.tick()
         if self.chance.random() < 0.05:
             async with self.bank.in_flight(posting, commit=False):
