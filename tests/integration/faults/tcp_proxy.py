@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +18,7 @@ class TcpProxy:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._server_port = host, port
         self.port = 0
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._questions, self._answers = asyncio.Event(), asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -31,15 +33,19 @@ class TcpProxy:
         """Forward from now on, what was held back included."""
         self._questions.set()
         self._answers.set()
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self._host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
+        if self._listener is None:
+            # Plain sockets: of a connection that asyncio's own server or streams lose while they are cancelled, nothing can be closed.
+            self._listener = socket.create_server((self._host, self.port))
+            self._listener.settimeout(0)
+            self.port = self._listener.getsockname()[1]
+            asyncio.get_running_loop().add_reader(self._listener, self._accept_one, self._listener)
 
     async def refuse(self) -> None:
         """Close all connections, and refuse new ones."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         for connection in self._connections:
             connection.cancel()
         if self._connections:
@@ -54,30 +60,33 @@ class TcpProxy:
         """Pass on what clients say, and keep the server's answers back: what was committed is committed, and nobody hears of it."""
         self._answers.clear()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        upstream: asyncio.StreamWriter | None = None
-        try:
-            answers, upstream = await asyncio.open_connection(self._host, self._server_port)
-            async with asyncio.TaskGroup() as directions:
-                directions.create_task(_forward(reader, upstream, self._questions))
-                directions.create_task(_forward(answers, writer, self._answers))
-        except* (asyncio.CancelledError, ConnectionError):
-            pass
-        finally:
-            self._connections.discard(task)
-            for side in (writer, upstream):
-                if side is not None:
-                    side.close()
-                    with contextlib.suppress(ConnectionError):
-                        await side.wait_closed()
+    def _accept_one(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            client, _ = listener.accept()
+            client.settimeout(0)
+            task = asyncio.create_task(self._serve(client))
+            self._connections.add(task)
+            task.add_done_callback(partial(self._ended, client))
+
+    def _ended(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        client.close()
+
+    async def _serve(self, client: socket.socket) -> None:
+        with socket.socket() as server:
+            server.settimeout(0)
+            try:
+                await asyncio.get_running_loop().sock_connect(server, (self._host, self._server_port))
+                async with asyncio.TaskGroup() as directions:
+                    directions.create_task(_forward(client, server, self._questions))
+                    directions.create_task(_forward(server, client, self._answers))
+            except* (asyncio.CancelledError, OSError):
+                pass
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
-    while chunk := await reader.read(_CHUNK_BYTES):
+async def _forward(source: socket.socket, target: socket.socket, flowing: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    while chunk := await loop.sock_recv(source, _CHUNK_BYTES):
         await flowing.wait()
-        writer.write(chunk)
-        await writer.drain()
+        await loop.sock_sendall(target, chunk)
     raise ConnectionError  # one side has closed: the other is closed too
