@@ -63,6 +63,8 @@ class Database:
         engine = create_async_engine(
             driver_url(url),
             isolation_level="READ COMMITTED",
+            # An error's text goes to logs and histories, and a statement's parameters are customers' data.
+            hide_parameters=True,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=operation_timeout_seconds,
