@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import TypedSearchAttributes
 
 from infra.postgres.transactions import PostgresTransactions
 from infra.settings import Settings
@@ -72,7 +73,7 @@ def _starter(rows: list[TransactionRecord | None], status: WorkflowExecutionStat
         return next(found)
 
     async def describe(**_options: object) -> Any:
-        return SimpleNamespace(status=status)
+        return SimpleNamespace(status=status, typed_search_attributes=TypedSearchAttributes.empty)
 
     async def client() -> Any:
         return SimpleNamespace(get_workflow_handle=lambda _identifier: SimpleNamespace(describe=describe))
