@@ -84,6 +84,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as parts:
         database = Database.open(postgres_url, pool_size=settings.postgres_pool_size)
         parts.push_async_callback(database.close)
+        ledger = PostgresLedger(database)
+        parts.push_async_callback(ledger.drain)
         publisher = KafkaPublisher(kafka)
         parts.push_async_callback(publisher.stop)
         await publisher.start()
@@ -98,7 +100,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         worker = transaction_worker(
             client,
             settings,
-            ledger=PostgresLedger(database),
+            ledger=ledger,
             outbox=PostgresOutbox(database),
             publisher=publisher,
             rates=open_rates(settings),

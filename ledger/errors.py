@@ -151,6 +151,12 @@ class UnavailableError(CasaflowError):
         super().__init__(f"{part} is not available: {detail}")
 
 
+class BusyError(UnavailableError):
+    """A part gave up waiting for somebody else; nothing was done, and the same request may be sent again."""
+
+    code: ClassVar[str] = "busy"
+
+
 NON_RETRYABLE_ERRORS: tuple[type[CasaflowError], ...] = (
     InvalidInputError,
     UnknownCurrencyError,

@@ -194,14 +194,15 @@ class Event(BaseModel):
 
 def events_of_leg(posting: Posting, decision: Decision) -> tuple[Event, ...]:
     """The events that must be stored with a decision: the leg's own if it was posted, and the transaction's if it ends with it."""
-    events = [_balance_updated(posting, decision)] if decision.posted else []
+    instruction = Instruction.of(posting.request)
+    events = [_balance_updated(posting, decision, instruction)] if decision.posted else []
     status = posting.status_if_posted if decision.posted else posting.status_if_refused
     if status in FINAL_STATUSES:
         reason = posting.because or decision.refusal
         result = TransactionResult(
             transaction_id=posting.request.transaction_id, status=status, reason=reason, legs=(*posting.earlier, decision)
         )
-        events.append(transaction_finished(posting.request, result, finished_at=decision.decided_at))
+        events.append(_finished(posting.request, result, decision.decided_at, instruction))
     return tuple(events)
 
 
@@ -211,10 +212,14 @@ def transaction_finished(request: TransactionRequest, result: TransactionResult,
     Raises:
         KeyError: the result isn't final.
     """
+    return _finished(request, result, finished_at, Instruction.of(request))
+
+
+def _finished(request: TransactionRequest, result: TransactionResult, finished_at: dt.datetime, instruction: Instruction) -> Event:
     event_type = _FINISHED_TYPES[result.status]
     reason = result.reason
     data = TransactionFinishedV1(
-        instruction=Instruction.of(request),
+        instruction=instruction,
         status=result.status,
         reason=Reason(code=reason.code, detail=reason.detail, account_id=reason.account_id) if reason else None,
         legs=tuple(_leg_details(leg) for leg in result.legs),
@@ -224,10 +229,10 @@ def transaction_finished(request: TransactionRequest, result: TransactionResult,
     return _event(request, event_type, topic=TOPIC_TRANSACTION_FINISHED, key=key, time=finished_at, data=data)
 
 
-def _balance_updated(posting: Posting, decision: Decision) -> Event:
+def _balance_updated(posting: Posting, decision: Decision, instruction: Instruction) -> Event:
     currency = decision.amount.currency
     data = BalanceUpdatedV1(
-        instruction=Instruction.of(posting.request),
+        instruction=instruction,
         leg=decision.leg,
         account_id=decision.account_id,
         amount=Amount.of(decision.amount),

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from ledger.errors import LedgerIntegrityError, UnavailableError
+from ledger.errors import BusyError, LedgerIntegrityError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +36,9 @@ _STALE_CONNECTION: Final = frozenset(
     }
 )
 """SQLSTATEs that a new connection mends. Nothing was written, and nothing is wrong with the request."""
+
+_GAVE_UP_WAITING: Final = frozenset({"40P01", "55P03"})
+"""deadlock_detected and lock_not_available: the database transaction was rolled back for certain."""
 
 
 def driver_url(url: str) -> URL:
@@ -92,6 +95,7 @@ class Database:
         nothing, and psycopg's own cancellation waits for a server that may not answer. The time-out bounds it either way.
 
         Raises:
+            BusyError: it gave up waiting for a lock; nothing was done.
             UnavailableError: no connection, a lost one, or none in time; whether a commit arrived is unknown.
             LedgerIntegrityError: the database refused a write.
         """
@@ -140,6 +144,8 @@ class Database:
                     limit.stop()
                 return answer
         except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
+            if isinstance(error, DBAPIError) and _state(error) in _GAVE_UP_WAITING:
+                raise BusyError(part="postgres", detail=_first_line(error)) from error
             _log.warning("postgres.unavailable", error=_first_line(error))
             raise UnavailableError(part="postgres", detail=_first_line(error)) from error
         except DBAPIError as error:

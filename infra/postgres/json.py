@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def to_jsonb(value: object) -> str:
     """The text of a ``jsonb`` parameter."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return to_json(value, inf_nan_mode="strings").decode()
 
 
 def from_jsonb(model: type[Model], value: Mapping[str, Any] | None) -> Model | None:

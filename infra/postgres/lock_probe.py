@@ -101,7 +101,7 @@ async def _post_and_roll_back(
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(_LIMIT_WAITS, {"timeout": f"{LOCK_TIMEOUT_SECONDS}s"})
         try:
-            await post_on(connection, _posting(account, debit=debit))
+            await post_on(connection, [_posting(account, debit=debit)])
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise

@@ -22,7 +22,7 @@ from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
 from ledger.accounts import AccountKind, Balance
 from ledger.decisions import Decision
-from ledger.money import Money
+from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
 from ledger.rates import Conversion
 from ledger.requests import AccountRef, TransactionRequest
@@ -150,7 +150,8 @@ class Bank:
     @asynccontextmanager
     async def in_flight(self, posting: Posting, *, commit: bool = True) -> AsyncIterator[Decision]:
         """A leg that another connection has written and not committed; it commits, or rolls back, at the end of the block."""
-        async with self.uncommitted(lambda connection: post_on(connection, posting), commit=commit) as decision:
+        async with self.uncommitted(lambda connection: post_on(connection, [posting]), commit=commit) as (decision,):
+            assert isinstance(decision, Decision)
             yield decision
 
     @asynccontextmanager
@@ -195,6 +196,12 @@ async def connected(url: str, *, autocommit: bool) -> AsyncIterator[psycopg.Asyn
     connection = await psycopg.AsyncConnection.connect(url, autocommit=autocommit, row_factory=dict_row)
     async with connection:
         yield connection
+
+
+def above_the_limit(posting: Posting) -> Posting:
+    """A leg that the database's own constraints refuse, as no request can bring one."""
+    amount = Money(minor_units=MAX_MINOR_UNITS + 1, currency=posting.amount.currency)
+    return posting.model_copy(update={"request": posting.request.model_copy(update={"amount": amount}), "amount": amount})
 
 
 def leg_sums(entries: list[dict[str, Any]]) -> Mapping[tuple[Any, ...], int]:

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
 from ledger.decisions import Decision
-from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnavailableError
+from ledger.errors import LedgerIntegrityError, UnavailableError
 from ledger.postings import Posting
 from ledger.refusals import Refusal, RefusalCode
 from ledger.results import Rejection, TransactionStatus
-from tests.integration.postgres.bank import ALL_ENTRIES, PATIENCE_SECONDS, Bank, leg_sums
+from tests.integration.postgres.bank import ALL_ENTRIES, PATIENCE_SECONDS, Bank, above_the_limit, leg_sums
 from tests.integration.postgres.proxy import READY_FOR_QUERY, PostgresProxy
 
 _OPERATION_TIMEOUT_SECONDS = 1.0
@@ -110,18 +110,16 @@ async def test_a_database_that_hangs_after_the_log_in_of_the_first_connection_is
 
 
 async def test_a_database_that_hangs_at_a_roll_back_is_an_error_in_bounded_time(bank: Bank, proxy: PostgresProxy, faulty: Database) -> None:
-    posting = _leg(bank, await bank.open(funds=1000), "credit")
-    await bank.post(posting)
-    changed = bank.deposit(posting.account_id, 6, transaction_id=posting.request.transaction_id)
+    too_much = above_the_limit(_leg(bank, await bank.open(), "credit"))
     await faulty.ping()
     proxy.hold(ROLLBACK)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        with pytest.raises((UnavailableError, TransactionConflictError)):
-            await PostgresLedger(faulty).post(changed)
+        with pytest.raises((UnavailableError, LedgerIntegrityError)):
+            await PostgresLedger(faulty).post(too_much)
     assert proxy.seen.is_set()
     proxy.deliver()
-    with pytest.raises(TransactionConflictError):
-        await PostgresLedger(faulty).post(changed)
+    with pytest.raises(LedgerIntegrityError):
+        await PostgresLedger(faulty).post(too_much)
 
 
 async def test_a_full_pool_is_an_error_in_bounded_time(postgres_url: str) -> None:

@@ -1,0 +1,87 @@
+"""Group commit: while one database transaction is in flight, what arrives waits in memory and goes together in the next.
+
+There is no timer. A lane that is idle begins at once, so a lone caller pays nothing; under load a batch is whatever arrived meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Lane(Generic[Item, Answer]):
+    """One batch at a time, in the order of arrival."""
+
+    def __init__(
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]], *, max_batch: int, max_waiting: int
+    ) -> None:
+        """Take what carries a batch out.
+
+        Args:
+            run: carries a batch out, and gives an answer or an error for each item, in the order of the items. What it raises goes to all.
+            max_batch: items that go together at most.
+            max_waiting: items that wait at most; who comes later waits before the queue.
+        """
+        self._run = run
+        self._max_batch = max_batch
+        self._room = asyncio.Semaphore(max_waiting)
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for a batch; those of the batch in flight don't count."""
+        return len(self._waiting)
+
+    async def submit(self, item: Item) -> Answer:
+        """Carry an item out in the next batch, and return its answer, or raise its error.
+
+        A caller that is cancelled leaves its item where it is: others may go with it, and whether it was carried out is then unknown.
+        """
+        async with self._room:
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            # Nobody may be waiting any more when an error arrives.
+            answer.add_done_callback(_retrieve)
+            self._waiting.append((item, answer))
+            if self._worker is None:
+                self._worker = asyncio.create_task(self._work())
+            return await asyncio.shield(answer)
+
+    async def drain(self) -> None:
+        """Return once nothing waits and nothing is in flight."""
+        while self._worker is not None:
+            await asyncio.wait([self._worker])
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+                await self._carry_out(batch)
+        finally:
+            self._worker = None
+
+    async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._run([item for item, _ in batch])
+            outcomes = list(zip(batch, answers, strict=True))
+        except Exception as error:  # noqa: BLE001  every waiter gets it, whatever it is
+            outcomes = [(waiter, error) for waiter in batch]
+        for (_, future), outcome in outcomes:
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+
+def _retrieve(answer: asyncio.Future[Answer]) -> None:
+    if not answer.cancelled():
+        answer.exception()

@@ -1,0 +1,127 @@
+"""Lanes of group commit, on a batch runner that a test holds back: what goes together, in which order, and who gets which answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from infra.postgres.group_commit import Lane
+
+
+class BadItemError(Exception):
+    pass
+
+
+@dataclass
+class Runner:
+    """Answers each item with its double; a batch waits until the test lets it go."""
+
+    batches: list[list[int]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    fails_with: Exception | None = None
+
+    async def run(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        return [BadItemError(item) if item < 0 else item * 2 for item in items]
+
+    async def until(self, batches: int) -> None:
+        while len(self.batches) < batches:  # noqa: ASYNC110  one turn of the loop at a time
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+def _lane(runner: Runner, *, max_batch: int = 10, max_waiting: int = 100) -> Lane[int, int]:
+    return Lane(runner.run, max_batch=max_batch, max_waiting=max_waiting)
+
+
+async def _submitted(lane: Lane[int, int], items: Sequence[int]) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(lane.submit(item)) for item in items]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_lone_item_goes_at_once(runner: Runner) -> None:
+    runner.gate.set()
+    assert await _lane(runner).submit(4) == 8
+    assert runner.batches == [[4]]
+
+
+async def test_what_arrives_while_a_batch_is_in_flight_goes_together_in_the_next_in_order(runner: Runner) -> None:
+    lane = _lane(runner)
+    first = await _submitted(lane, [1])
+    others = await _submitted(lane, [2, 3, 4])
+    assert runner.batches == [[1]]
+    runner.gate.set()
+    assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
+    assert runner.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_batch_is_no_larger_than_allowed(runner: Runner) -> None:
+    lane = _lane(runner, max_batch=2)
+    tasks = await _submitted(lane, [1, 2, 3, 4, 5])
+    runner.gate.set()
+    await asyncio.gather(*tasks)
+    assert runner.batches == [[1, 2], [3, 4], [5]]
+
+
+async def test_a_bad_item_fails_alone(runner: Runner) -> None:
+    runner.gate.set()
+    tasks = await _submitted(_lane(runner), [1, -2, 3])
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (answers[0], answers[2]) == (2, 6)
+    assert isinstance(answers[1], BadItemError)
+
+
+async def test_what_a_batch_raises_goes_to_each_of_its_items_and_the_lane_goes_on(runner: Runner) -> None:
+    lane = _lane(runner)
+    runner.fails_with = ConnectionError("gone")
+    failed = await _submitted(lane, [1, 2])
+    runner.gate.set()
+    answers = await asyncio.gather(*failed, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ConnectionError, ConnectionError]
+    runner.fails_with = None
+    assert await lane.submit(3) == 6
+
+
+async def test_a_cancelled_caller_changes_nothing_for_the_others(runner: Runner) -> None:
+    lane = _lane(runner)
+    await _submitted(lane, [1])
+    cancelled, other = await _submitted(lane, [2, 3])
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    runner.gate.set()
+    assert await other == 6
+    assert runner.batches == [[1], [2, 3]]
+
+
+async def test_who_comes_when_the_queue_is_full_waits_before_it(runner: Runner) -> None:
+    lane = _lane(runner, max_batch=2, max_waiting=3)
+    tasks = await _submitted(lane, [1, 2, 3, 4, 5])
+    assert lane.waiting <= 3
+    runner.gate.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8, 10]
+    assert sum(map(len, runner.batches)) == 5
+
+
+async def test_draining_waits_for_everything_that_was_submitted(runner: Runner) -> None:
+    lane = _lane(runner, max_batch=1)
+    tasks = await _submitted(lane, [1, 2])
+    draining = asyncio.create_task(lane.drain())
+    await runner.until(1)
+    assert not draining.done()
+    runner.gate.set()
+    await draining
+    assert all(task.done() or lane.waiting == 0 for task in tasks)
+    assert runner.batches == [[1], [2]]
