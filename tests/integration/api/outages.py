@@ -12,12 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
-from tests.integration.api.proxy import TcpProxy
-from tests.integration.kafka.proxy import KafkaProxy
+from tests.integration.proxies import KafkaProxy, TcpProxy
 from tests.stack_fixtures import RunningStack
 
 _START_SECONDS = 90
@@ -48,7 +46,7 @@ class Fragile:
 
     async def start_worker(self) -> None:
         """Start the worker, and wait until it takes work."""
-        behind = _through(self.environment["CASAFLOW_POSTGRES_URL"], self.workers_postgres)
+        behind = self.workers_postgres.url(self.environment["CASAFLOW_POSTGRES_URL"])
         self._start("worker", "worker", {**self.environment, "CASAFLOW_POSTGRES_URL": behind})
         log = self.logs / "worker.log"
         async with asyncio.timeout(_START_SECONDS):
@@ -77,21 +75,17 @@ class Fragile:
 @asynccontextmanager
 async def fragile_stack(stack: RunningStack, logs: Path) -> AsyncIterator[Fragile]:
     """Proxies before the stack's servers, and an API and a worker that use them, with a task queue of their own."""
-    postgres_at = urlsplit(stack.postgres_dsn)
-    temporal_host, _, temporal_port = stack.temporal_address.partition(":")
-    assert postgres_at.hostname is not None
-    assert postgres_at.port is not None
     async with AsyncExitStack() as opened:
-        postgres = await opened.enter_async_context(TcpProxy(postgres_at.hostname, postgres_at.port))
-        workers_postgres = await opened.enter_async_context(TcpProxy(postgres_at.hostname, postgres.port))
-        temporal = await opened.enter_async_context(TcpProxy(temporal_host, int(temporal_port)))
+        postgres = await opened.enter_async_context(TcpProxy(stack.postgres_dsn))
+        workers_postgres = await opened.enter_async_context(TcpProxy(postgres.address))
+        temporal = await opened.enter_async_context(TcpProxy(stack.temporal_address))
         kafka = await opened.enter_async_context(KafkaProxy(stack.kafka_bootstrap_servers))
         port = _free_port()
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CASAFLOW_")},
-            "CASAFLOW_POSTGRES_URL": _through(stack.postgres_dsn, postgres),
+            "CASAFLOW_POSTGRES_URL": postgres.url(stack.postgres_dsn),
             "CASAFLOW_TEMPORAL_ADDRESS": temporal.address,
-            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
             "CASAFLOW_TASK_QUEUE": f"test-{uuid.uuid4().hex[:12]}",
             "CASAFLOW_API_PORT": str(port),
             "CASAFLOW_RATES_SOURCE": "ecb-history",
@@ -105,12 +99,6 @@ async def fragile_stack(stack: RunningStack, logs: Path) -> AsyncIterator[Fragil
         finally:
             await fragile.restore()
             await asyncio.gather(*(fragile.stop(name) for name in list(fragile.processes)))
-
-
-def _through(dsn: str, proxy: TcpProxy) -> str:
-    parts = urlsplit(dsn)
-    credentials, _, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{credentials}@{proxy.address}").geturl()
 
 
 def _free_port() -> int:

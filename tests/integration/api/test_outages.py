@@ -67,7 +67,7 @@ async def test_without_kafka_money_moves_and_its_events_wait(fragile: Fragile, s
     if fault == "refuse":
         await fragile.kafka.refuse()
     else:
-        fragile.kafka.hang()
+        await fragile.kafka.hang()
     body = _deposit(account)
     answer = await shaky_bank.submit(body)
     assert (answer.status_code, answer.json()["status"]) == (201, "completed")

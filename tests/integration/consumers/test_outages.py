@@ -26,8 +26,7 @@ from tests.integration.consumers.conftest import (
     until,
     until_applied,
 )
-from tests.integration.consumers.proxy import PostgresProxy
-from tests.integration.kafka.proxy import KafkaProxy
+from tests.integration.proxies import KafkaProxy, TcpProxy
 from tests.stack_fixtures import RunningStack
 
 
@@ -40,7 +39,7 @@ async def test_it_goes_on_when_kafka_is_back(stack: RunningStack, postgres_url: 
     events = [event(topic, number) for number in range(60)]
     async with KafkaProxy(stack.kafka_bootstrap_servers) as proxy:
         await proxy.refuse()
-        async with member(stack, group, topic, database, bootstrap_servers=proxy.bootstrap_servers) as loop:
+        async with member(stack, group, topic, database, bootstrap_servers=proxy.address) as loop:
             # Away from the beginning.
             await until(lambda: _has_waited(loop), "it has tried in vain")
             await proxy.accept()
@@ -60,27 +59,27 @@ async def _has_waited(loop: ConsumerLoop) -> bool:
 
 async def test_a_stop_is_obeyed_while_kafka_is_away(stack: RunningStack, database: Database, topic: str, group: str) -> None:
     async with KafkaProxy(stack.kafka_bootstrap_servers) as proxy:
-        proxy.hang()
+        await proxy.hang()
         # Leaving the block waits for its end, within the time that all waits here have.
-        async with member(stack, group, topic, database, bootstrap_servers=proxy.bootstrap_servers) as loop:
+        async with member(stack, group, topic, database, bootstrap_servers=proxy.address) as loop:
             loop.stop()
 
 
 async def test_it_goes_on_when_postgresql_is_back(stack: RunningStack, postgres_url: str, topic: str, group: str) -> None:
     events = [event(topic, number) for number in range(90)]
-    async with PostgresProxy(postgres_url) as proxy:
-        database = Database.open(proxy.url, pool_size=2)
-        await proxy.go_away()
+    async with TcpProxy(postgres_url) as proxy:
+        database = Database.open(proxy.url(postgres_url), pool_size=2)
+        await proxy.refuse()
         await send(stack, events[:30])
         try:
             async with member(stack, group, topic, AuditEffects(database, consumer_group=group)) as loop:
                 await until(lambda: _has_waited(loop), "it has tried in vain")
-                await proxy.come_back()
+                await proxy.accept()
                 await until_applied(stack, postgres_url, group, topic)
-                await proxy.go_away()
+                await proxy.refuse()
                 await send(stack, events[30:60])
                 await until(lambda: _has_waited(loop), "it has tried in vain again")
-                await proxy.come_back()
+                await proxy.accept()
                 await send(stack, events[60:])
                 await until_applied(stack, postgres_url, group, topic)
         finally:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -18,8 +17,7 @@ from infra.postgres.outbox import PostgresOutbox
 from infra.settings import Settings
 from infra.temporal.client import connect
 from tests.integration.faults.bank import Bank, Topics, open_bank, topics_from_now_on
-from tests.integration.faults.tcp_proxy import TcpProxy
-from tests.integration.kafka.proxy import KafkaProxy
+from tests.integration.proxies import KafkaProxy, TcpProxy
 from tests.stack_fixtures import RunningStack
 from worker import transaction_worker
 
@@ -67,17 +65,12 @@ async def topics(stack: RunningStack) -> AsyncIterator[Topics]:
 @pytest.fixture
 async def parts(stack: RunningStack, bank: Bank) -> AsyncIterator[Parts]:
     """A running worker for the bank, and the proxies between it and its parts."""
-    server = urlsplit(stack.postgres_dsn)
-    assert server.hostname is not None
-    assert server.port is not None
     async with AsyncExitStack() as exits:
-        postgres = await exits.enter_async_context(TcpProxy(server.hostname, server.port))
+        postgres = await exits.enter_async_context(TcpProxy(stack.postgres_dsn))
         kafka = await exits.enter_async_context(KafkaProxy(stack.kafka_bootstrap_servers))
-        behind = Database.open(
-            stack.postgres_dsn.replace(f":{server.port}/", f":{postgres.port}/"), pool_size=bank.settings.postgres_pool_size
-        )
+        behind = Database.open(postgres.url(stack.postgres_dsn), pool_size=bank.settings.postgres_pool_size)
         exits.push_async_callback(behind.close)
-        publisher = KafkaPublisher(kafka.bootstrap_servers)
+        publisher = KafkaPublisher(kafka.address)
         exits.push_async_callback(publisher.stop)
         await publisher.start()
         worker = transaction_worker(

@@ -49,7 +49,7 @@ async def _break(parts: Parts, part: str, fault: str) -> None:
     if fault == "refuses":
         await proxy.refuse()
     elif fault == "hangs":
-        proxy.hang()
+        await proxy.hang()
     else:
         parts.postgres.swallow_answers()
 

@@ -14,7 +14,7 @@ from infra.kafka.topics import PARTITIONS
 from ledger.errors import UnavailableError
 from ledger.events import Event
 from tests.integration.kafka.conftest import read_all
-from tests.integration.kafka.proxy import KafkaProxy
+from tests.integration.proxies import KafkaProxy
 from tests.stack_fixtures import RunningStack
 
 _PATIENCE_SECONDS = 2.0
@@ -41,7 +41,7 @@ async def proxy(stack: RunningStack) -> AsyncIterator[KafkaProxy]:
 
 @pytest.fixture
 async def publisher(proxy: KafkaProxy) -> AsyncIterator[KafkaPublisher]:
-    publisher = KafkaPublisher(proxy.bootstrap_servers, publish_timeout_seconds=_PATIENCE_SECONDS)
+    publisher = KafkaPublisher(proxy.address, publish_timeout_seconds=_PATIENCE_SECONDS)
     yield publisher
     await publisher.stop()
 
@@ -117,7 +117,7 @@ async def test_an_outage_is_an_error_in_bounded_time_and_the_next_publication_af
     if fault == "refuse":
         await proxy.refuse()
     else:
-        proxy.hang()
+        await proxy.hang()
     for _ in range(2):
         began = time.monotonic()
         with pytest.raises(UnavailableError):
@@ -144,10 +144,10 @@ async def test_an_event_that_is_sent_again_during_an_outage_is_not_queued_twice(
 
 
 async def test_a_producer_that_delivers_nothing_is_replaced(stack: RunningStack, topic: str, proxy: KafkaProxy) -> None:
-    publisher = KafkaPublisher(proxy.bootstrap_servers, publish_timeout_seconds=0.5, stall_seconds=1.0)
+    publisher = KafkaPublisher(proxy.address, publish_timeout_seconds=0.5, stall_seconds=1.0)
     await publisher.publish([event(topic)])
     stuck = publisher._producer
-    proxy.hang()
+    await proxy.hang()
     sent = event(topic)
     for _ in range(4):
         with pytest.raises(UnavailableError):
@@ -177,7 +177,7 @@ async def test_a_cancelled_caller_leaves_the_others_alone(
     stack: RunningStack, topic: str, proxy: KafkaProxy, publisher: KafkaPublisher
 ) -> None:
     await publisher.publish([event(topic)])
-    proxy.hang()
+    await proxy.hang()
     shared = event(topic)
     leaves = asyncio.create_task(publisher.publish([shared]))
     await asyncio.sleep(0.1)
@@ -200,7 +200,7 @@ async def test_a_stopped_publisher_says_so(publisher: KafkaPublisher, topic: str
 
 async def test_stopping_during_an_outage_ends_in_bounded_time(topic: str, proxy: KafkaProxy, publisher: KafkaPublisher) -> None:
     await publisher.publish([event(topic)])
-    proxy.hang()
+    await proxy.hang()
     with pytest.raises(UnavailableError):
         await publisher.publish([event(topic)])
     began = time.monotonic()

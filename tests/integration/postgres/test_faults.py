@@ -34,7 +34,7 @@ async def proxy(postgres_url: str) -> AsyncIterator[PostgresProxy]:
 @pytest.fixture
 async def faulty(proxy: PostgresProxy) -> AsyncIterator[Database]:
     """The same database, behind the proxy."""
-    database = Database.open(proxy.url, pool_size=2, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
+    database = Database.open(proxy.dsn, pool_size=2, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
     yield database
     await proxy.accept()
     await database.close()
@@ -80,7 +80,7 @@ async def test_a_database_that_hangs_is_an_error_in_bounded_time_and_the_same_le
 ) -> None:
     posting = _leg(bank, await bank.open(funds=1000), kind)
     await faulty.ping()
-    proxy.hang()
+    await proxy.hang()
     await _post_in_vain(faulty, posting)
     await _post_in_vain(faulty, posting)
     await proxy.accept()
@@ -90,7 +90,7 @@ async def test_a_database_that_hangs_is_an_error_in_bounded_time_and_the_same_le
 async def test_a_database_that_hangs_while_the_first_connection_is_made_is_an_error_in_bounded_time(
     proxy: PostgresProxy, faulty: Database
 ) -> None:
-    proxy.hang()
+    await proxy.hang()
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(UnavailableError):
             await faulty.ping()
@@ -101,7 +101,7 @@ async def test_a_database_that_hangs_while_the_first_connection_is_made_is_an_er
 async def test_a_database_that_hangs_after_the_log_in_of_the_first_connection_is_an_error_in_bounded_time(
     proxy: PostgresProxy, faulty: Database
 ) -> None:
-    proxy.hang(after=READY_FOR_QUERY)
+    await proxy.hang(after=READY_FOR_QUERY)
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(UnavailableError):
             await faulty.ping()
