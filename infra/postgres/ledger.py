@@ -93,8 +93,14 @@ class PostgresLedger:
             await asyncio.wait([answer])
         answer = asyncio.ensure_future(self._lane_of(posting).submit(posting))
         self._in_progress[key] = (posting, answer)
-        answer.add_done_callback(lambda _: self._in_progress.pop(key))
+        answer.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(answer)
+
+    def _forget(self, key: tuple[str, str], answer: asyncio.Future[Decision]) -> None:
+        del self._in_progress[key]
+        # Whoever waited got the error; where nobody waits any more, posting again settles it.
+        if not answer.cancelled():
+            answer.exception()
 
     async def reject(self, rejection: Rejection) -> TransactionResult:
         """Record an outcome without any leg; see :meth:`ledger.ports.CasaLedger.reject`."""
