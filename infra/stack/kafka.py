@@ -6,6 +6,7 @@ import asyncio
 import base64
 import fcntl
 import hashlib
+import os
 import shutil
 import tomllib
 import uuid
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOCK: Final = Path(__file__).with_name("kafka-jars.lock.toml")
 """What jgo resolved, with SHA-256 sums: the jars that run are these and no others."""
+_SYSTEM_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _ENDPOINT: Final = (
     "org.apache.kafka:kafka_2.13:4.3.1"
     # Named although it is a dependency: the resolver would take an older one, and the broker die with NoSuchMethodError.
@@ -155,6 +157,9 @@ def _fetch(target: Path, pinned: Mapping[str, str]) -> None:
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    if _SYSTEM_CERTIFICATES.exists():
+        # jgo's client brings its own list. The machine's may know one more: that of a company's network.
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", str(_SYSTEM_CERTIFICATES))
     found = jgo.build(_ENDPOINT, cache_dir=target.with_name("jgo"))
     for jar in found.all_jars:
         digest = hashlib.sha256(Path(jar).read_bytes()).hexdigest()
