@@ -132,7 +132,8 @@ class PostgresLedger:
         except _OvertakenError as overtaken:
             # Nothing was written. The others go again together, those that were overtaken one by one, and get what stands by then.
             alone = {number: (await self._post_batch([postings[number]]))[0] for number in sorted(overtaken.ordinals)}
-            together = iter(await self._post_batch([posting for number, posting in enumerate(postings) if number not in alone]))
+            rest = [posting for number, posting in enumerate(postings) if number not in alone]
+            together = iter(await self._post_batch(rest) if rest else ())
             return [alone[number] if number in alone else next(together) for number in range(len(postings))]
         except (LedgerIntegrityError, BusyError) as error:
             if len(postings) == 1:
