@@ -52,7 +52,7 @@ class Lane(Generic[Item, Answer]):
             self._waiting.append((item, answer))
             if self._worker is None:
                 self._worker = asyncio.create_task(self._work())
-            return await asyncio.shield(answer)
+            return await answer
 
     async def drain(self) -> None:
         """Return once nothing waits and nothing is in flight."""

@@ -140,6 +140,17 @@ async def test_a_cancelled_caller_changes_nothing_for_the_others_and_its_leg_is_
     await _nothing_is_lost(bank, {account: 800})
 
 
+async def test_a_repeat_gets_the_answer_though_the_first_caller_was_cancelled(bank: Bank, ledger: PostgresLedger) -> None:
+    account = await bank.open(funds=100)
+    posting = bank.withdrawal(account, 10)
+    first, repeat = asyncio.create_task(ledger.post(posting)), asyncio.create_task(ledger.post(posting))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await repeat).posted
+    assert first.cancelled()
+    await _nothing_is_lost(bank, {account: 90})
+
+
 async def test_two_ledgers_that_race_with_the_same_legs_in_the_opposite_order_agree_on_each(bank: Bank, ledger: PostgresLedger) -> None:
     accounts = [await bank.open(funds=500) for _ in range(4)]
     postings = [bank.deposit(account, 10) if number % 2 else bank.withdrawal(account, 10) for account in accounts for number in range(60)]
