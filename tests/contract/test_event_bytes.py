@@ -12,28 +12,14 @@ from typing import Any
 import pytest
 
 from infra.kafka.cloud_events import headers_of
-from ledger.decisions import Decision, LegName, Outcome
+from ledger.decisions import LegName
 from ledger.events import Event, events_of_leg
-from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
+from ledger.postings import compensation_posting, credit_posting, first_posting
 from ledger.rates import convert
-from ledger.refusals import Refusal, RefusalCode
-from tests.unit.ledger.builders import NOW, TODAY, posted, rate, request
+from tests.unit.ledger.builders import TODAY, posted, rate, refused, request
 
 GOLDEN = Path(__file__).with_name("golden")
 DETAILS: dict[str, Any] = {"reference": "rent 11/26", "remittance_information": "Miete für März", "metadata": {"channel": "branch"}}
-
-
-def _refused(posting: Posting) -> Decision:
-    refusal = Refusal(code=RefusalCode.ACCOUNT_FROZEN, detail=f"account {posting.account_id} is frozen", account_id=posting.account_id)
-    return Decision(
-        leg=posting.leg,
-        account_id=posting.account_id,
-        outcome=Outcome.REFUSED,
-        amount=posting.amount,
-        value_date=TODAY,
-        decided_at=NOW,
-        refusal=refusal,
-    )
 
 
 def _events() -> dict[str, Event]:
@@ -43,13 +29,13 @@ def _events() -> dict[str, Event]:
     debited = posted(LegName.DEBIT, "A", debit.amount, version=7, ledger_after=-250, available_after=750)
     credit = credit_posting(debit, debited, conversion=conversion)
     credited = posted(LegName.CREDIT, "B", credit.amount, conversion=conversion)
-    frozen = _refused(credit)
+    frozen = refused(credit)
     compensation = compensation_posting(debit, debited, frozen)
     deposit = first_posting(request(creditor="B"), conversion=None, booking_date=TODAY)
     (debit_event,) = events_of_leg(debit, debited)
     credit_event, completed = events_of_leg(credit, credited)
     _, reversed_ = events_of_leg(compensation, posted(LegName.COMPENSATION, "A", debit.amount))
-    (rejected,) = events_of_leg(deposit, _refused(deposit))
+    (rejected,) = events_of_leg(deposit, refused(deposit))
     return {"debited": debit_event, "credited": credit_event, "completed": completed, "reversed": reversed_, "rejected": rejected}
 
 

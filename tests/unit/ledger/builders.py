@@ -8,7 +8,9 @@ from typing import Any
 
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.money import Money
+from ledger.postings import Posting
 from ledger.rates import ExchangeRate, cross_rate
+from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import AccountRef, TransactionRequest
 
 NOW = dt.datetime(2026, 3, 2, 9, 30, tzinfo=dt.UTC)
@@ -52,6 +54,20 @@ def posted(leg: LegName, account_id: str, amount: Money, **fields: Any) -> Decis
         "decided_at": NOW,
     }
     return Decision(**{**values, **debit, **fields})
+
+
+def refused(posting: Posting) -> Decision:
+    """A refusal of a leg: its account is frozen."""
+    refusal = Refusal(code=RefusalCode.ACCOUNT_FROZEN, detail=f"account {posting.account_id} is frozen", account_id=posting.account_id)
+    return Decision(
+        leg=posting.leg,
+        account_id=posting.account_id,
+        outcome=Outcome.REFUSED,
+        amount=posting.amount,
+        value_date=TODAY,
+        decided_at=NOW,
+        refusal=refusal,
+    )
 
 
 def _account(written: str | None, currency: str) -> AccountRef | None:

@@ -7,29 +7,15 @@ from typing import Any
 
 import pytest
 
-from ledger.decisions import Decision, LegName, Outcome
+from ledger.decisions import LegName
 from ledger.events import CREDITED_V1, DEBITED_V1, TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED, Event, events_of_leg
-from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
+from ledger.postings import compensation_posting, credit_posting, first_posting
 from ledger.rates import convert
-from ledger.refusals import Refusal, RefusalCode
-from tests.unit.ledger.builders import NOW, TODAY, TRANSACTION_ID, posted, rate, request
+from tests.unit.ledger.builders import TODAY, TRANSACTION_ID, posted, rate, refused, request
 
 COMPLETED = "casaflow.accounting.transaction-completed.v1"
 REJECTED = "casaflow.accounting.transaction-rejected.v1"
 REVERSED = "casaflow.accounting.transaction-reversed.v1"
-
-
-def refused(posting: Posting) -> Decision:
-    refusal = Refusal(code=RefusalCode.ACCOUNT_FROZEN, detail=f"account {posting.account_id} is frozen", account_id=posting.account_id)
-    return Decision(
-        leg=posting.leg,
-        account_id=posting.account_id,
-        outcome=Outcome.REFUSED,
-        amount=posting.amount,
-        value_date=TODAY,
-        decided_at=NOW,
-        refusal=refusal,
-    )
 
 
 def data(event: Event) -> dict[str, Any]:
