@@ -152,7 +152,7 @@ class UnavailableError(CasaflowError):
 
 
 class BusyError(UnavailableError):
-    """A part gave up waiting for somebody else; nothing was done, and the same request may be sent again."""
+    """A part gave way to somebody else; nothing was done, and the same request may be sent again."""
 
     code: ClassVar[str] = "busy"
 

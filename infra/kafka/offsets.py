@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from infra.kafka.records import Partition
-from infra.kafka.topics import PARTITIONS
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -19,21 +18,28 @@ _TIMEOUT_SECONDS: Final = 20.0
 
 
 async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Partition, int]:
-    """The offset after the last committed record of each partition.
+    """The offset after the last committed record of each partition, however many a topic has.
 
     Raises:
         UnavailableError: no broker answered, or a topic is missing.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, client_id="casaflow-check", group_id=None, enable_auto_commit=False, request_timeout_ms=10_000
+        *topics,
+        bootstrap_servers=bootstrap_servers,
+        client_id="casaflow-check",
+        group_id=None,
+        enable_auto_commit=False,
+        request_timeout_ms=10_000,
     )
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             await consumer.start()
-            consumer.assign([TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)])
             ends = await consumer.end_offsets(consumer.assignment())
     except (KafkaError, OSError, TimeoutError) as error:
         raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
     finally:
         await consumer.stop()
+    missing = sorted(set(topics) - {place.topic for place in ends})
+    if missing:
+        raise UnavailableError(part="kafka", detail=f"there is no topic {', '.join(missing)}")
     return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}

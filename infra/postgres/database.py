@@ -37,8 +37,8 @@ _STALE_CONNECTION: Final = frozenset(
 )
 """SQLSTATEs that a new connection mends. Nothing was written, and nothing is wrong with the request."""
 
-_GAVE_UP_WAITING: Final = frozenset({"40P01", "55P03"})
-"""deadlock_detected and lock_not_available: the database transaction was rolled back for certain."""
+_DEADLOCK_DETECTED: Final = "40P01"
+"""The database transaction was rolled back for certain, so that another could go on."""
 
 
 def driver_url(url: str) -> URL:
@@ -95,7 +95,7 @@ class Database:
         nothing, and psycopg's own cancellation waits for a server that may not answer. The time-out bounds it either way.
 
         Raises:
-            BusyError: it gave up waiting for a lock; nothing was done.
+            BusyError: it was the one to give way in a deadlock; nothing was done.
             UnavailableError: no connection, a lost one, or none in time; whether a commit arrived is unknown.
             LedgerIntegrityError: the database refused a write.
         """
@@ -144,7 +144,7 @@ class Database:
                     limit.stop()
                 return answer
         except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
-            if isinstance(error, DBAPIError) and _state(error) in _GAVE_UP_WAITING:
+            if isinstance(error, DBAPIError) and _state(error) == _DEADLOCK_DETECTED:
                 raise BusyError(part="postgres", detail=_first_line(error)) from error
             _log.warning("postgres.unavailable", error=_first_line(error))
             raise UnavailableError(part="postgres", detail=_first_line(error)) from error

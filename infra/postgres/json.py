@@ -15,7 +15,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def to_jsonb(value: object) -> str:
     """The text of a ``jsonb`` parameter."""
-    return to_json(value, inf_nan_mode="strings").decode()
+    # NaN and Infinity stay what they are, which PostgreSQL refuses; as null or as text they would be stored.
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 def from_jsonb(model: type[Model], value: Mapping[str, Any] | None) -> Model | None:
