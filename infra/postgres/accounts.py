@@ -101,7 +101,7 @@ class PostgresAccounts:
         async def work(connection: AsyncConnection) -> dict[str, Account]:
             return await _find(connection, tenant, account_ids)
 
-        return await self._database.run(work)
+        return await self._database.run_statement(work)
 
     async def balance(self, tenant: str, account_id: str) -> Balance | None:
         """The account's balance now, or None when there is no such account.
@@ -114,7 +114,7 @@ class PostgresAccounts:
             found = (await connection.execute(_BALANCE, {"tenant": tenant, "account_id": account_id})).mappings().one_or_none()
             return Balance.model_validate(dict(found)) if found else None
 
-        return await self._database.run(work)
+        return await self._database.run_statement(work)
 
     async def change_status(self, tenant: str, account_id: str, status: AccountStatus) -> Account:
         """Freeze, unfreeze or reactivate an account. Legs in flight are decided before or after it, never in between.

@@ -65,7 +65,7 @@ class PostgresApiKeys:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_INSERT, values)
 
-        await self._database.run(work)
+        await self._database.run_statement(work)
         return key_id, f"casaflow_{key_id}_{secret}"
 
     async def revoke(self, key_id: str) -> None:
@@ -79,7 +79,7 @@ class PostgresApiKeys:
         async def work(connection: AsyncConnection) -> bool:
             return (await connection.execute(_REVOKE, {"key_id": key_id})).scalar_one_or_none() is not None
 
-        if not await self._database.run(work):
+        if not await self._database.run_statement(work):
             raise NotFoundError(kind="API key", identifier=key_id)
 
     async def authenticate(self, plaintext: str) -> Principal | None:
@@ -98,7 +98,7 @@ class PostgresApiKeys:
                 return None
             return Principal(tenant=row["tenant"], name=row["principal"], scopes=tuple(row["scopes"]), key_id=row["key_id"])
 
-        return await self._database.run(work)
+        return await self._database.run_statement(work)
 
 
 def _hash(secret: str) -> bytes:

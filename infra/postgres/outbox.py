@@ -40,7 +40,7 @@ class PostgresOutbox:
             found = await connection.execute(_UNPUBLISHED, {"tenant": tenant, "transaction_id": transaction_id})
             return tuple(Event.model_validate(dict(row)) for row in found.mappings())
 
-        return await self._database.run(work)
+        return await self._database.run_statement(work)
 
     async def mark_published(self, events: Sequence[Event]) -> None:
         """See :meth:`ledger.ports.EventOutbox.mark_published`."""
@@ -48,4 +48,4 @@ class PostgresOutbox:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_MARK, {"event_ids": [event.event_id for event in events]})
 
-        await self._database.run(work)
+        await self._database.run_statement(work)

@@ -57,7 +57,7 @@ class PostgresTransactions:
         async def work(connection: AsyncConnection) -> TransactionRecord | None:
             return await find_transaction(connection, tenant, transaction_id)
 
-        return await self._database.run(work)
+        return await self._database.run_statement(work)
 
     async def claim_idempotency_key(self, *, tenant: str, principal: str, key: str, request_hash: str, transaction_id: str) -> str:
         """Bind an idempotency key to a request and its transaction id, or find what it is bound to.
