@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from infra.kafka.offsets import end_offsets
 from infra.postgres.database import Database
 from infra.postgres.lock_probe import probe_locks
-from infra.postgres.proof import SHOWN_VIOLATIONS, PostgresProof
+from infra.postgres.proof import PostgresProof, Violations
 from infra.temporal.client import connect
 from infra.temporal.executions import TransactionExecutions
 from ledger.errors import InvalidInputError
@@ -22,8 +22,6 @@ from ledger.events import TOPICS
 from ledger.ids import transaction_of_workflow, workflow_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from infra.postgres.proof import EventEvidence, LedgerEvidence
     from infra.settings import Settings
 
@@ -117,27 +115,20 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
 
 def _ledger_findings(ledger: LedgerEvidence) -> tuple[Finding, Finding, Finding]:
     counts = ledger.counts
+    entries = f"{counts['entries']} entries in {counts['currencies']} currencies, {counts['accounts']} accounts"
+    legs = f"{counts['posted']} legs posted, {counts['refused']} refused"
+    debits = f"{counts['debits']} debits of {counts['debited_accounts']} accounts"
     return (
-        _finding(
-            1,
-            f"{counts['entries']} entries in {counts['currencies']} currencies, {counts['accounts']} accounts",
-            ledger.violations[1].shown,
-            ledger.violations[1].total,
-        ),
-        _finding(2, f"{counts['posted']} legs posted, {counts['refused']} refused", ledger.violations[2].shown, ledger.violations[2].total),
-        _finding(
-            3,
-            f"{counts['debits']} debits of {counts['debited_accounts']} accounts",
-            ledger.violations[3].shown,
-            ledger.violations[3].total,
-        ),
+        _finding(1, entries, ledger.violations[1]),
+        _finding(2, legs, ledger.violations[2]),
+        _finding(3, debits, ledger.violations[3]),
     )
 
 
 async def _waits(database: Database) -> Finding:
     probed = await probe_locks(database)
     counted = f"5 postings side by side on account {probed.account}, rolled back" if probed.account else "no active account to try it on"
-    return _finding(4, counted, probed.waits, len(probed.waits))
+    return _finding(4, counted, Violations(shown=list(probed.waits), total=len(probed.waits)))
 
 
 async def _events(proof: PostgresProof, kafka: str, settle_seconds: float) -> EventEvidence:
@@ -166,15 +157,12 @@ async def _events(proof: PostgresProof, kafka: str, settle_seconds: float) -> Ev
 
 def _event_finding(events: EventEvidence) -> Finding:
     counts = events.counts
-    counted = (
-        f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them once, "
-        f"{counts['chains']} hash chains intact"
-    )
-    if events.violations.total:
-        counted = f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them"
+    counted = f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them"
+    if not events.violations.total:
+        counted += f" once, {counts['chains']} hash chains intact"
     if counts["no_events"]:
         counted += f", and kept {counts['no_events']} records that are no events"
-    return _finding(5, counted, events.violations.shown, events.violations.total)
+    return _finding(5, counted, events.violations)
 
 
 async def _outcomes(proof: PostgresProof, executions: TransactionExecutions, ledger: LedgerEvidence) -> Finding:
@@ -198,7 +186,7 @@ async def _outcomes(proof: PostgresProof, executions: TransactionExecutions, led
     statuses = {name: ledger.statuses.get(name, 0) for name in ("completed", "rejected", "reversed")}
     parked = await executions.parked()
     counted = ", ".join(f"{count} {name}" for name, count in statuses.items())
-    return _finding(6, f"{counted}, {len(ledger.unfinished)} under way, {parked} parked", violations.shown, violations.total)
+    return _finding(6, f"{counted}, {len(ledger.unfinished)} under way, {parked} parked", violations)
 
 
 def _transaction(identifier: str) -> tuple[str, str] | None:
@@ -208,10 +196,10 @@ def _transaction(identifier: str) -> tuple[str, str] | None:
         return None
 
 
-def _finding(number: int, counted: str, shown: Iterable[str], total: int) -> Finding:
-    offending = list(shown)
-    if total > len(offending):
-        offending.append(f"and {total - SHOWN_VIOLATIONS} more")
+def _finding(number: int, counted: str, violations: Violations) -> Finding:
+    offending = list(violations.shown)
+    if violations.total > len(offending):
+        offending.append(f"and {violations.total - len(offending)} more")
     return Finding(number=number, title=TITLES[number], counted=counted, offending=tuple(offending))
 
 

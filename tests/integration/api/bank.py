@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -50,16 +51,17 @@ class Bank:
         return str(found.json()["ledger"])
 
 
-async def make_bank(api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller") -> Bank:
-    """A new tenant, or a new key of one. The caller closes its `http`."""
+@asynccontextmanager
+async def bank_at(api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller") -> AsyncIterator[Bank]:
+    """A new tenant, or a new key of one."""
     tenant = tenant or f"bank-{uuid.uuid4().hex[:12]}"
     database = Database.open(postgres_dsn, pool_size=1)
     try:
         _, key = await PostgresApiKeys(database).create(tenant, principal)
     finally:
         await database.close()
-    http = httpx.AsyncClient(base_url=api, headers={"Authorization": f"Bearer {key}"}, timeout=100, trust_env=False)
-    return Bank(http, tenant, key)
+    async with httpx.AsyncClient(base_url=api, headers={"Authorization": f"Bearer {key}"}, timeout=100, trust_env=False) as http:
+        yield Bank(http, tenant, key)
 
 
 class Records:

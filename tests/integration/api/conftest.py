@@ -7,31 +7,28 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.temporal.client import connect
-from tests.integration.api.bank import Bank, Records, make_bank
+from tests.integration.api.bank import Bank, Records, bank_at
 from tests.stack_fixtures import RunningStack
 
 
 @pytest.fixture(scope="session")
 async def bank(stack: RunningStack) -> AsyncIterator[Bank]:
-    made = await make_bank(stack.api, stack.postgres_dsn)
-    async with made.http:
-        yield made
+    async with bank_at(stack.api, stack.postgres_dsn) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
 async def colleague(stack: RunningStack, bank: Bank) -> AsyncIterator[Bank]:
     """Another principal of the same tenant."""
-    made = await make_bank(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="colleague")
-    async with made.http:
-        yield made
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="colleague") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
 async def other_bank(stack: RunningStack) -> AsyncIterator[Bank]:
     """Another tenant."""
-    made = await make_bank(stack.api, stack.postgres_dsn)
-    async with made.http:
-        yield made
+    async with bank_at(stack.api, stack.postgres_dsn) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.api.bank import Bank, Records, assert_problem, make_bank, until
+from tests.integration.api.bank import Bank, Records, assert_problem, bank_at, until
 from tests.integration.api.outages import Fragile, fragile_stack
 from tests.stack_fixtures import RunningStack
 
@@ -27,9 +27,8 @@ async def fragile(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 async def shaky_bank(stack: RunningStack, fragile: Fragile) -> AsyncIterator[Bank]:
     """A tenant seen through the API behind the proxies."""
-    made = await make_bank(fragile.api, stack.postgres_dsn)
-    async with made.http:
-        yield made
+    async with bank_at(fragile.api, stack.postgres_dsn) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)

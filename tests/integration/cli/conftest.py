@@ -21,7 +21,7 @@ import structlog
 
 from infra.temporal.client import connect
 from starter.cli import main
-from tests.integration.api.bank import Bank, Records, make_bank
+from tests.integration.api.bank import Bank, Records, bank_at
 from tests.stack_fixtures import RunningStack
 
 _COMMAND_SECONDS = 120
@@ -120,9 +120,8 @@ async def until_money_arrives(bank: Bank, account_id: str) -> None:
 
 @pytest.fixture(scope="session")
 async def bank(stack: RunningStack) -> AsyncIterator[Bank]:
-    made = await make_bank(stack.api, stack.postgres_dsn)
-    async with made.http:
-        yield made
+    async with bank_at(stack.api, stack.postgres_dsn) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
