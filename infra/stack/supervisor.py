@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -275,6 +276,8 @@ def main() -> int:
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
         sys.stdout.flush()
 
+    # What it says is told step by step; the adapters' own notes stand beside that only when something is wrong.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         asyncio.run(Supervisor(Settings(), say).run())
     except AlreadyRunningError as error:

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import TypedSearchAttributes
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from infra.postgres.transactions import PostgresTransactions
 from infra.settings import Settings
+from ledger import visibility
 from ledger.errors import UnavailableError
 from ledger.money import Money
 from ledger.requests import AccountRef, TransactionRequest
@@ -65,15 +66,16 @@ def _record() -> TransactionRecord:
     return TransactionRecord(request=request, fingerprint=request.fingerprint, result=result)
 
 
-def _starter(rows: list[TransactionRecord | None], status: WorkflowExecutionStatus) -> TransactionStarter:
-    """The row is looked for in turn with these outcomes; Temporal says that the workflow has this status."""
+def _starter(rows: list[TransactionRecord | None], status: WorkflowExecutionStatus, shown: str = "processing") -> TransactionStarter:
+    """The row is looked for in turn with these outcomes; Temporal says that the workflow has this status, and shows the transaction's."""
     found = iter(rows)
+    attributes = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword(visibility.STATUS), shown)])
 
     async def get(_tenant: str, _transaction_id: str) -> TransactionRecord | None:
         return next(found)
 
     async def describe(**_options: object) -> Any:
-        return SimpleNamespace(status=status, typed_search_attributes=TypedSearchAttributes.empty)
+        return SimpleNamespace(status=status, typed_search_attributes=attributes)
 
     async def client() -> Any:
         return SimpleNamespace(get_workflow_handle=lambda _identifier: SimpleNamespace(describe=describe))
@@ -99,3 +101,8 @@ async def test_transaction_that_ends_during_the_look_up_is_not_taken_for_a_parke
 async def test_transaction_without_a_row_stands_as_its_workflow_does(status: WorkflowExecutionStatus, expected: TransactionStatus) -> None:
     found = await _starter([None, None], status).look_up("main", str(uuid.uuid4()))
     assert (found.result.status, found.request) == (expected, None)
+
+
+async def test_a_running_workflow_that_stands_parked_is_shown_so() -> None:
+    found = await _starter([None, None], WorkflowExecutionStatus.RUNNING, shown="parked").look_up("main", str(uuid.uuid4()))
+    assert found.result.status is TransactionStatus.PARKED
