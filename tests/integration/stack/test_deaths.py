@@ -250,7 +250,8 @@ def test_data_stays_where_it_is_when_folders_above_the_home_are_closed_or_opened
     home.parent.chmod(0o700)
     with pytest.raises(Exception, match="can't enter"):
         EmbeddedPostgres(StackHome(home)).prepare()
-    assert not (open_folder / "state").exists()
+    # A copy of the binaries may be there, when this checkout is closed to the server's user; data must not.
+    assert not list((open_folder / "state").glob("*/data"))
     home.parent.chmod(0o755)
     EmbeddedPostgres(StackHome(home)).prepare()
 
