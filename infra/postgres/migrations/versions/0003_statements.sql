@@ -1,0 +1,2 @@
+-- Statements and balances in time.
+SELECT 1;
