@@ -1,1 +1,1 @@
-"""Benchmarks that run both sides in one run, and print ratios."""
+"""Benchmarks that run both sides in one run, and print ratios. They come with the source checkout, not with the wheel."""

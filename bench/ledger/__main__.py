@@ -1,0 +1,114 @@
+"""``python -m bench.ledger``, which is what ``casaflow bench ledger`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import bench.ledger
+from bench.ledger import report as reports
+from bench.ledger.cases import CASES, Case, Round
+from bench.ledger.loads import Loads
+from bench.ledger.plot import draw, load_matplotlib
+from bench.ledger.preparing import prepare
+from bench.ledger.proof import check_money
+from bench.ledger.server import BenchError, database_url, own_database, server_settings, server_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROUNDS: Final = 5
+SECONDS: Final = 1.2
+QUICK_SECONDS: Final = 0.3
+
+
+def main() -> None:
+    """Measure, and print tables or JSON."""
+    options = _options()
+    try:
+        cases = _chosen(options)
+        if options.plot is not None:
+            load_matplotlib()  # now, rather than after a quarter of an hour
+        report = asyncio.run(_measure(server_url(), cases, rounds=options.rounds, seconds=options.seconds))
+        if options.plot is not None:
+            where = f"PostgreSQL {report.server['server_version']}, {report.server['cores']} cores"
+            draw(report.medians, options.plot, title=f"casaflow bench ledger: {where}, rounds: {options.rounds}")
+    except (BenchError, OSError, psycopg.OperationalError) as error:
+        sys.exit(f"casaflow bench ledger: {error}")
+    if options.json:
+        print(reports.as_json(report, cases))
+    else:
+        reports.show(report, cases)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="casaflow bench ledger", description=bench.ledger.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--rounds", type=int, help=f"interleaved rounds; the medians are printed ({ROUNDS})")
+    parser.add_argument("--seconds", type=float, help=f"of each measurement in each round ({SECONDS}; pgbench takes whole seconds)")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="only cases with this text in their name; may be repeated")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases, and measure nothing")
+    parser.add_argument("--quick", action="store_true", help="one short round of the cases that the ratios need: to see that it runs")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw a picture (PNG, or SVG by its ending)")
+    options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else ROUNDS
+    if options.seconds is None:
+        options.seconds = QUICK_SECONDS if options.quick else SECONDS
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("--rounds and --seconds must be greater than zero")
+    if options.list:
+        print("\n".join(case.name for case in CASES))
+        parser.exit()
+    return options
+
+
+def _chosen(options: argparse.Namespace) -> tuple[Case, ...]:
+    cases = tuple(
+        case
+        for case in CASES
+        if (case.quick or not options.quick) and (not options.only or any(text in case.name for text in options.only))
+    )
+    if not cases:
+        message = "no case has such a name; --list shows them"
+        raise BenchError(message)
+    return cases
+
+
+async def _measure(url: str, cases: Sequence[Case], *, rounds: int, seconds: float) -> reports.Report:
+    """Prepare one database, and give each round a copy of it, so that no round pays for what the ones before it wrote."""
+    settings = server_settings(url)
+    loads = Loads()
+    # Drawn between measurements only: a thread that draws would take its share of the core that is measured.
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress, own_database(url) as prepared:
+        task = progress.add_task("preparing", total=rounds * len(cases))
+
+        def say(what: str, done: int = 0) -> None:
+            progress.update(task, description=what, advance=done, refresh=True)
+
+        written = await prepare(database_url(url, prepared), loads, lambda what: say(f"preparing: {what}"))
+        report = reports.Report(server=settings, rows=written)
+        for number in range(rounds):
+            with own_database(url, template=prepared) as copy:
+                # Each round begins elsewhere, so that no case always runs in the wake of the same other one.
+                first = number * len(cases) // rounds
+                for case in (*cases[first:], *cases[:first]):
+                    say(f"round {number + 1}: {case.name}")
+                    report.add(await case.run(Round(url=database_url(url, copy), seconds=seconds, loads=loads)))
+                    say(f"round {number + 1}", done=1)
+                await asyncio.to_thread(check_money, database_url(url, copy))
+    return report
+
+
+if __name__ == "__main__":
+    main()

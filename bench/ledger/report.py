@@ -1,0 +1,165 @@
+"""What is printed: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.ledger.cases import Figures, Throughput, Tpcb
+from bench.ledger.loads import Mix
+from bench.ledger.measuring import medians
+from bench.ledger.ratios import GOALS, locked_row_best, ratios
+from bench.ledger.sides import SideName
+
+if TYPE_CHECKING:
+    from bench.ledger.cases import Case
+
+_PRINTED_WIDTH: Final = 160
+_LEG_OF_MIX: Final = {
+    Mix.CREDITS: ("credit",),
+    Mix.DEBITS: ("debit",),
+    Mix.HALF: ("credit", "debit"),
+    Mix.MOSTLY_REFUSED: ("debit", *("refused debit",) * 9),
+}
+
+
+@dataclass
+class Report:
+    """What a run found."""
+
+    server: dict[str, str]
+    """The server's settings, and the machine."""
+    rows: dict[str, dict[str, int]]
+    """By side and leg, then by table: the rows that a lone leg writes, inserted or changed."""
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    """By case, the figures of each round."""
+
+    def add(self, found: dict[str, Figures]) -> None:
+        """Take what a case measured in a round."""
+        for name, figures in found.items():
+            self.rounds.setdefault(name, []).append(figures)
+
+    @property
+    def medians(self) -> dict[str, Figures]:
+        """By case, the median of each figure over the rounds."""
+        return {name: medians(of_rounds) for name, of_rounds in self.rounds.items()}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What took part, besides the server."""
+        return {
+            "casaflow": version("casaflow"),
+            "python": platform.python_version(),
+            "sqlalchemy": version("sqlalchemy"),
+            "psycopg": version("psycopg"),
+        }
+
+    def rows_of(self, case: Case) -> float | None:
+        """Rows that one leg of a case (of TPC-B: one transaction) writes, when it is alone.
+
+        The mean, where the legs are mixed; None, where none were counted. A batch writes the balance row, or the online row, once for all
+        legs of its account.
+        """
+        if isinstance(case, Tpcb):
+            counted = self.rows["pgbench, TPC-B"] if case.side is SideName.LOCKED_ROW else self.rows[f"{case.side}, debit"]
+            return sum(counted.values()) * (1 if case.side is SideName.LOCKED_ROW else 3)
+        if not isinstance(case, Throughput):
+            return None
+        legs = _LEG_OF_MIX[case.mix]
+        return sum(sum(self.rows[f"{case.side}, {leg}"].values()) for leg in legs) / len(legs)
+
+
+def as_json(report: Report, cases: tuple[Case, ...]) -> str:
+    """The ratios by their keys, then everything that they come from."""
+    found = report.medians
+    rows = {case.name: count for case in cases if (count := report.rows_of(case)) is not None}
+    content: dict[str, Any] = {name: round(ratio, 3) for name, ratio in ratios(found).items()}
+    content |= {
+        "fsync_ms": round(found["one fsync"]["fsync_ms"], 3) if "one fsync" in found else None,
+        "rounds": max(map(len, report.rounds.values()), default=0),
+        "server": report.server,
+        "versions": report.versions,
+        "rows_of_a_lone_leg": report.rows,
+        "rows_per_leg": rows,
+        "figures": {
+            name: {
+                figure: {"median": round(median, 3), "rounds": [round(of_round[figure], 3) for of_round in report.rounds[name]]}
+                for figure, median in figures.items()
+            }
+            for name, figures in found.items()
+        },
+    }
+    return json.dumps(content, indent=1)
+
+
+def show(report: Report, cases: tuple[Case, ...]) -> None:
+    """Print the tables."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PRINTED_WIDTH)
+    found = report.medians
+    console.print(_rates(report, cases, found))
+    if "one fsync" in found:
+        console.print(f"one fsync in this run: {found['one fsync']['fsync_ms']:.2f} ms", highlight=False)
+    console.print()
+    console.print(_others(report, cases, found))
+    console.print()
+    console.print(_ratios(found))
+    server = ", ".join(f"{name} {value}" for name, value in {**report.server, **report.versions}.items())
+    console.print(f"\n{server}", highlight=False)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number == 0 else "right")
+    return table
+
+
+def _rates(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -> Table:
+    try:
+        best = locked_row_best(found)
+    except KeyError:
+        best = None
+    table = _table("case", "rows", "per second", "lowest", "highest", "p50 ms", "p99 ms", "x locked row")
+    for case in cases:
+        if not isinstance(case, Throughput | Tpcb) or case.name not in found:
+            continue
+        figures, of_rounds = found[case.name], report.rounds[case.name]
+        rate = "legs_per_second" if "legs_per_second" in figures else "transactions_per_second"
+        table.add_row(
+            case.name,
+            f"{report.rows_of(case):g}",
+            f"{figures[rate]:,.0f}",
+            f"{min(one[rate] for one in of_rounds):,.0f}",
+            f"{max(one[rate] for one in of_rounds):,.0f}",
+            f"{figures['p50_ms']:.2f}" if "p50_ms" in figures else f"mean {figures['mean_ms']:.2f}",
+            f"{figures['p99_ms']:.2f}" if "p99_ms" in figures else "",
+            f"{figures[rate] / best:.2f}" if best and isinstance(case, Throughput) else "",
+        )
+    return table
+
+
+def _others(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -> Table:
+    shown = {case.name for case in cases if isinstance(case, Throughput | Tpcb)}
+    table = _table("what", "figure", "median", "lowest", "highest")
+    for name, figures in found.items():
+        if name in shown:
+            continue
+        for figure, median in figures.items():
+            values = [of_round[figure] for of_round in report.rounds[name]]
+            table.add_row(name, figure.replace("_", " "), f"{median:,.2f}", f"{min(values):,.2f}", f"{max(values):,.2f}")
+    return table
+
+
+def _ratios(found: dict[str, Figures]) -> Table:
+    table = _table("ratio", "figure", "goal")
+    for name, ratio in ratios(found).items():
+        table.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
+    return table

@@ -1,0 +1,40 @@
+"""`casaflow bench`: the benchmarks, which come with the source checkout and not with the wheel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+import typer
+
+_EXIT_BAD_INPUT = 2
+
+# What follows the command goes to the benchmark as it is, so that its options stand in one place, beside what they do.
+_HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+bench_app = typer.Typer(help="Measure, side by side with other ways to do it. Needs a source checkout.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    app.add_typer(bench_app, name="bench")
+
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure, side by side with other ways to do it. Needs a source checkout."""
+
+
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def ledger(context: typer.Context) -> None:
+    """The ledger alone, beside balance rows that are locked, on the PostgreSQL of the stack. Its options: --help."""
+    _run("bench.ledger", context.args)
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    if find_spec("bench") is None:
+        typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)
+        raise typer.Exit(_EXIT_BAD_INPUT)
+    # -P: a folder `bench` where the command happens to be run isn't meant.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606  this interpreter
