@@ -1,7 +1,7 @@
 """The ledger alone, without Temporal and Kafka, beside balance rows that are locked, on the same PostgreSQL in the same run.
 
-`casaflow bench ledger` (or `python -m bench.ledger`) uses the PostgreSQL of the running stack, in databases of its own that are dropped at the
-end. The sides:
+`casaflow bench ledger` (or `python -m bench.ledger`) uses the PostgreSQL of the running stack, in databases of its own that are dropped at
+the end. The sides:
 
   casaflow     the ledger as a worker process has it
   locked row   `pgbench -M prepared` with the scripts of bench/baseline: a balance row and an entry, two rows for each debit
