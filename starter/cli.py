@@ -20,7 +20,8 @@ from infra.settings import DEFAULT_TENANT, Settings
 from infra.stack.control import read_stack_info
 from infra.stack.model import StackError
 from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from starter import bench_commands, stack_commands
+from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
+from starter import stack_commands
 from starter.client import ApiClient, ApiError, ApiUnavailableError
 from starter.entries import FileError
 from starter.stack_commands import Json
@@ -49,7 +50,6 @@ account_app = typer.Typer(help="Open and show accounts.", no_args_is_help=True)
 key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(key_app, name="key")
-bench_commands.register(app)
 
 ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
@@ -134,9 +134,44 @@ def account_show(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None
 
 
 @app.command()
-def balance(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Show an account's balance at this instant."""
-    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.balance(account_id))), as_json=as_json)
+def balance(
+    account_id: str,
+    at: Annotated[str | None, typer.Option(help="As of this instant, such as 2026-01-31T12:00:00Z.")] = None,
+    value_date: Annotated[str | None, typer.Option(help="As of this value date, such as 2026-01-31.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show an account's balance at this instant, as of another instant, or as of a value date."""
+    query = _given(at=at, value_date=value_date)
+    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.balance(account_id, query))), as_json=as_json)
+
+
+@app.command()
+def statement(  # noqa: PLR0913, PLR0917  each is an option
+    account_id: str,
+    since: Annotated[str | None, typer.Option("--from", help="Lines booked at this instant or later.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Lines booked before this instant.")] = None,
+    order: Annotated[StatementOrder | None, typer.Option(help="Which line comes first; the oldest unless given.")] = None,
+    limit: Annotated[int, typer.Option(help=f"Lines at most, up to {MAX_PAGE_LINES}.")] = DEFAULT_PAGE_LINES,
+    cursor: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show a page of an account's lines with the running balance. Provisional lines may still move; settled ones never change."""
+    query = _given(**{"from": since, "to": until, "order": order, "limit": str(limit), "cursor": cursor})
+    page = asyncio.run(_with_client(api_url, api_key, lambda client: client.statement(account_id, query)))
+    if as_json:
+        _show(page, as_json=True)
+        return
+    from starter.statements import show_statement  # noqa: PLC0415  as in submit
+
+    show_statement(page)
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()

@@ -94,9 +94,13 @@ class ApiClient:
         """Freeze, unfreeze or close an account."""
         return await self._send(lambda: self._http.post(f"{_account_path(account_id)}/{change}"))
 
-    async def balance(self, account_id: str) -> dict[str, Any]:
-        """An account's balance now."""
-        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/balance"))
+    async def balance(self, account_id: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+        """An account's balance now; with a query of ``at`` or ``value_date``, as of then."""
+        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/balance", params=query))
+
+    async def statement(self, account_id: str, query: dict[str, str]) -> dict[str, Any]:
+        """One page of an account's statement; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statement", params=query))
 
     async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
         """Submit a transaction with an id of its own.

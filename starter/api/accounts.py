@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from ledger.accounts import Account, AccountKind, AccountStatus
 from ledger.currencies import exponent_of
-from ledger.errors import NotFoundError
+from ledger.errors import InvalidInputError, NotFoundError
 from ledger.ids import parse_account_id
 from ledger.money import Money
+from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
-from starter.api.models import AccountBody, AccountView, BalanceView
+from starter.api.models import AccountBody, AccountView, BalanceQuery, BalanceView
 from starter.api.services import Authenticated, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
@@ -66,10 +67,20 @@ async def read_account(account_id: str, services: UsesServices, principal: Authe
     return AccountView.of(_found(account, account_id))
 
 
-@router.get("/{account_id}/balance", responses=_NOT_FOUND)
-async def read_balance(account_id: str, services: UsesServices, principal: Authenticated) -> BalanceView:
-    """The balance at this instant."""
-    balance = await services.accounts.balance(principal.tenant, parse_account_id(account_id, field="account_id"))
+@router.get("/{account_id}/balance", responses=_NOT_FOUND, response_model_exclude_none=True)
+async def read_balance(
+    account_id: str, query: Annotated[BalanceQuery, Query()], services: UsesServices, principal: Authenticated
+) -> BalanceView:
+    """The balance at this instant, as of another instant, or as of a value date."""
+    parse_account_id(account_id, field="account_id")
+    if query.at is not None and query.value_date is not None:
+        raise InvalidInputError(field="value_date", value=query.value_date.isoformat(), rule="must not be given together with at")
+    if query.at is not None:
+        at = parse_instant(query.at, field="at")
+        return BalanceView.of_past(await services.statements.balance_at(principal.tenant, account_id, at))
+    if query.value_date is not None:
+        return BalanceView.of_past(await services.statements.balance_on(principal.tenant, account_id, query.value_date))
+    balance = await services.accounts.balance(principal.tenant, account_id)
     if balance is None:
         raise NotFoundError(kind="account", identifier=account_id)
     return BalanceView.of(balance)

@@ -10,10 +10,11 @@ from fastapi import FastAPI
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from ledger.errors import UnavailableError
-from starter.api import accounts, health, openapi, problems, rates, transactions
+from starter.api import accounts, health, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
             database=database,
             temporal=temporal,
             accounts=PostgresAccounts(database),
+            statements=PostgresStatements(database),
             transactions=recorded,
             keys=PostgresApiKeys(database),
             rates=open_rates(settings),
@@ -66,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, transactions, rates, health, openapi):
+    for part in (accounts, statements, transactions, rates, health, openapi):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

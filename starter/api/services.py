@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.api_keys import PostgresApiKeys
     from infra.postgres.database import Database
+    from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
     from starter.submit import TemporalConnection, TransactionStarter
@@ -26,6 +27,7 @@ class Services:
     database: Database
     temporal: TemporalConnection
     accounts: PostgresAccounts
+    statements: PostgresStatements
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     rates: ExchangeRates

@@ -10,6 +10,7 @@ STATUSES = {
     ("post", "/v1/accounts"): {"200", "201", "409", "413", "422"},
     ("get", "/v1/accounts/{account_id}"): {"200", "404", "422"},
     ("get", "/v1/accounts/{account_id}/balance"): {"200", "404", "422"},
+    ("get", "/v1/accounts/{account_id}/statement"): {"200", "404", "422"},
     ("post", "/v1/accounts/{account_id}/freeze"): {"200", "404", "409", "422"},
     ("post", "/v1/accounts/{account_id}/unfreeze"): {"200", "404", "409", "422"},
     ("post", "/v1/accounts/{account_id}/close"): {"200", "404", "409", "422"},
