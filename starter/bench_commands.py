@@ -32,6 +32,12 @@ def ledger(context: typer.Context) -> None:
     _run("bench.ledger", context.args)
 
 
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def statements(context: typer.Context) -> None:
+    """Statements and balances in time on an account with a million entries. Its options: --help."""
+    _run("bench.statements", context.args)
+
+
 def _run(module: str, arguments: list[str]) -> None:
     if find_spec("bench") is None:
         typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)

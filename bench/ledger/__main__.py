@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import bench.ledger
 from bench.ledger import report as reports
-from bench.ledger.cases import CASES, Case, Round
+from bench.ledger.cases import CASES, AfterCredits, Case, Round
 from bench.ledger.loads import Loads
 from bench.ledger.plot import draw, load_matplotlib
-from bench.ledger.preparing import prepare
+from bench.ledger.preparing import CREDITS_BEFORE, prepare
 from bench.ledger.proof import check_money
 from bench.ledger.server import BenchError, database_url, own_database, server_settings, server_url
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS: Final = 5
-SECONDS: Final = 1.2
+SECONDS: Final = 1.0
 QUICK_SECONDS: Final = 0.3
 
 
@@ -88,6 +88,7 @@ async def _measure(url: str, cases: Sequence[Case], *, rounds: int, seconds: flo
     """Prepare one database, and give each round a copy of it, so that no round pays for what the ones before it wrote."""
     settings = server_settings(url)
     loads = Loads()
+    many_credits = CREDITS_BEFORE if any(isinstance(case, AfterCredits) for case in cases) else ()
     # Drawn between measurements only: a thread that draws would take its share of the core that is measured.
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress, own_database(url) as prepared:
@@ -96,7 +97,7 @@ async def _measure(url: str, cases: Sequence[Case], *, rounds: int, seconds: flo
         def say(what: str, done: int = 0) -> None:
             progress.update(task, description=what, advance=done, refresh=True)
 
-        written = await prepare(database_url(url, prepared), loads, lambda what: say(f"preparing: {what}"))
+        written = await prepare(database_url(url, prepared), loads, many_credits, lambda what: say(f"preparing: {what}"))
         report = reports.Report(server=settings, rows=written)
         for number in range(rounds):
             with own_database(url, template=prepared) as copy:
@@ -106,7 +107,7 @@ async def _measure(url: str, cases: Sequence[Case], *, rounds: int, seconds: flo
                     say(f"round {number + 1}: {case.name}")
                     report.add(await case.run(Round(url=database_url(url, copy), seconds=seconds, loads=loads)))
                     say(f"round {number + 1}", done=1)
-                await asyncio.to_thread(check_money, database_url(url, copy))
+                await asyncio.to_thread(check_money, database_url(url, copy), many_credits)
     return report
 
 

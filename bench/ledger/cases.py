@@ -209,7 +209,7 @@ class AfterCredits:
         try:
             async with opened(SideName.CASAFLOW, now.url, in_flight=1) as post:
                 # Connections, plans and caches of the code belong to no account.
-                await warm_up(post, lambda count: now.loads.postings(Mix.DEBITS, Accounts.MANY, count), in_flight=1)
+                await warm_up(post, lambda count: now.loads.postings(Mix.DEBITS, Accounts.ZIPF, count), in_flight=1)
                 for _ in range(BALANCE_READS // 10):
                     await accounts.balance(TENANT, account_id(0))
                 for count in CREDITS_BEFORE:
@@ -283,15 +283,19 @@ def _throughputs() -> list[Throughput]:
     cases = [
         Throughput(SideName.CASAFLOW, mix, accounts, in_flight, quick=_is_for_a_ratio(mix, accounts, in_flight))
         for mix in Mix
-        for accounts in Accounts
+        for accounts in (Accounts.ONE, Accounts.ZIPF)
         for in_flight in IN_FLIGHT
     ]
+    cases += [
+        Throughput(SideName.CASAFLOW, mix, Accounts.EVEN, 256, quick=_is_for_a_ratio(mix, Accounts.EVEN, 256))
+        for mix in (Mix.CREDITS, Mix.DEBITS)
+    ]
     cases += [Throughput(SideName.BATCHED_ROW, mix, Accounts.ONE, in_flight) for mix in Mix for in_flight in (64, 256)]
-    cases += [Throughput(SideName.BATCHED_ROW, mix, Accounts.MANY, 256) for mix in (Mix.CREDITS, Mix.DEBITS)]
+    cases += [Throughput(SideName.BATCHED_ROW, mix, Accounts.ZIPF, 256) for mix in (Mix.CREDITS, Mix.DEBITS)]
     cases += [Throughput(SideName.BATCHED_ROW, Mix.DEBITS, Accounts.ONE, in_flight) for in_flight in (1, 16)]
     cases += [Throughput(SideName.ONE_BY_ONE, Mix.DEBITS, Accounts.ONE, in_flight, quick=in_flight == 1) for in_flight in (1, 16, 64)]
     cases += [Throughput(SideName.ONE_BY_ONE, mix, Accounts.ONE, 16) for mix in Mix if mix is not Mix.DEBITS]
-    cases += [Throughput(SideName.ONE_BY_ONE, Mix.DEBITS, Accounts.MANY, 16), Throughput(SideName.ONE_BY_ONE, Mix.CREDITS, Accounts.ONE, 1)]
+    cases += [Throughput(SideName.ONE_BY_ONE, Mix.DEBITS, Accounts.ZIPF, 16), Throughput(SideName.ONE_BY_ONE, Mix.CREDITS, Accounts.ONE, 1)]
     cases += [
         Throughput(SideName.LOCKED_ROW, Mix.DEBITS, accounts, clients, quick=accounts is Accounts.ONE)
         for accounts in Accounts

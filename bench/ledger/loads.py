@@ -45,7 +45,8 @@ class Accounts(StrEnum):
     """On which accounts."""
 
     ONE = "one account"
-    MANY = "1,000 accounts, Zipf"
+    ZIPF = "1,000 accounts, Zipf"
+    EVEN = "1,000 accounts, evenly"
 
 
 class WrongAnswerError(Exception):
@@ -77,11 +78,15 @@ class Loads:
 
     def __init__(self) -> None:
         self._now = dt.datetime.now(dt.UTC)
-        self._weights = [1 / rank**ZIPF_EXPONENT for rank in range(1, SPREAD_ACCOUNTS + 1)]
+        self._weights: dict[Accounts, list[float]] = {
+            Accounts.ONE: [1],
+            Accounts.ZIPF: [1 / rank**ZIPF_EXPONENT for rank in range(1, SPREAD_ACCOUNTS + 1)],
+            Accounts.EVEN: [1] * SPREAD_ACCOUNTS,
+        }
 
     def postings(self, mix: Mix, accounts: Accounts, count: int) -> list[Posting]:
         """The first legs of `count` deposits or withdrawals, as new transactions."""
-        weights = [1] if accounts is Accounts.ONE else self._weights
+        weights = self._weights[accounts]
         numbers = random.Random(_SEED).choices(range(len(weights)), weights, k=count)  # noqa: S311  a load, not a secret
         return [self._of_mix(mix, position, account_id(number)) for position, number in enumerate(numbers)]
 

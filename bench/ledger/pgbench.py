@@ -16,7 +16,7 @@ from bench.ledger.loads import Accounts
 from bench.ledger.server import BenchError
 
 BASELINE: Final = Path(__file__).parents[1] / "baseline"
-_SCRIPTS: Final = {Accounts.ONE: "one_account.sql", Accounts.MANY: "zipf_accounts.sql"}
+_SCRIPTS: Final = {Accounts.ONE: "one_account.sql", Accounts.ZIPF: "zipf_accounts.sql", Accounts.EVEN: "thousand_accounts.sql"}
 _WARM_UP_TRANSACTIONS: Final = 20
 """Of each client."""
 

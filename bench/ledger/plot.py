@@ -67,7 +67,7 @@ def draw(medians: Mapping[str, Figures], target: Path, *, title: str) -> None:
 
 def _rates(axes: Any, medians: Mapping[str, Figures], mix: Mix) -> None:  # noqa: ANN401  matplotlib's
     for side in SideName:
-        for accounts, style in ((Accounts.ONE, "-o"), (Accounts.MANY, ":s")):
+        for accounts, style in ((Accounts.ONE, "-o"), (Accounts.ZIPF, ":s"), (Accounts.EVEN, "--^")):
             # A locked row does the same work for a credit as for the debit that pgbench's scripts post.
             posted = Mix.DEBITS if side is SideName.LOCKED_ROW else mix
             points = [

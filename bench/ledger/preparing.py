@@ -16,7 +16,7 @@ from infra.postgres.migrate import upgrade
 from ledger.accounts import AccountKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ledger.postings import Posting
 
@@ -45,18 +45,28 @@ def credited_account_id(credits_before: int) -> str:
     return f"credited-{credits_before}"
 
 
-async def prepare(url: str, loads: Loads, say: Callable[[str], None]) -> dict[str, dict[str, int]]:
-    """Make the database ready; returns the rows that a lone leg of each side writes, by side and leg, then by table."""
+async def prepare(url: str, loads: Loads, credits_before: Sequence[int], say: Callable[[str], None]) -> dict[str, dict[str, int]]:
+    """Make the database ready.
+
+    Args:
+        url: of an empty database.
+        loads: makes the first postings.
+        credits_before: for each, an account with so many credits and no debit.
+        say: is told what comes next.
+
+    Returns:
+        The rows that a lone leg of each side writes, by side and leg, then by table.
+    """
     say("schema and baselines")
     await asyncio.to_thread(upgrade, url)
     await asyncio.to_thread(_make_baselines, url)
     say("accounts")
-    await _open_accounts(url, loads)
+    await _open_accounts(url, loads, [credited_account_id(count) for count in credits_before])
     say("rows of a leg")
     written = await _rows_of_a_leg(url, loads)
-    for credits_before in CREDITS_BEFORE:
-        say(f"an account with {credits_before:,} credits")
-        await asyncio.to_thread(_load_credits, url, credits_before)
+    for count in credits_before:
+        say(f"an account with {count:,} credits")
+        await asyncio.to_thread(_load_credits, url, count)
     await asyncio.to_thread(_settle, url)
     return written
 
@@ -74,7 +84,7 @@ def _make_baselines(url: str) -> None:
             connection.execute(_FUND_ROWS.replace("{schema}", schema).encode(), funds)
 
 
-async def _open_accounts(url: str, loads: Loads) -> None:
+async def _open_accounts(url: str, loads: Loads, unfunded: Sequence[str]) -> None:
     database = Database.open(url, pool_size=POOL_SIZE)
     accounts = PostgresAccounts(database)
 
@@ -82,7 +92,7 @@ async def _open_accounts(url: str, loads: Loads) -> None:
         await accounts.open_account(tenant=TENANT, account_id=account, currency=CURRENCY, kind=AccountKind.CURRENT, overdraft_limit=0)
 
     try:
-        await asyncio.gather(*(open_one(account) for account in (*all_account_ids(), *map(credited_account_id, CREDITS_BEFORE))))
+        await asyncio.gather(*(open_one(account) for account in (*all_account_ids(), *unfunded)))
     finally:
         await database.close()
     async with opened(SideName.CASAFLOW, url, in_flight=POOL_SIZE) as post:

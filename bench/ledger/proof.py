@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from bench.ledger import batched_row, one_by_one
 from bench.ledger.loads import FUNDS
-from bench.ledger.preparing import CREDIT_MINOR_UNITS, CREDITS_BEFORE
+from bench.ledger.preparing import CREDIT_MINOR_UNITS
 from bench.ledger.server import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BALANCE_ROW: Final = """
     SELECT (SELECT coalesce(sum(balance - %(funds)s), 0) FROM {schema}.balance),
@@ -21,14 +24,18 @@ _CASAFLOW: Final = """
 """
 
 
-def check_money(url: str) -> None:
+def check_money(url: str, credits_before: Sequence[int]) -> None:
     """Compare balances with entries on each side that posts from this process.
+
+    Args:
+        url: the round's database.
+        credits_before: as it was prepared with.
 
     Raises:
         BenchError: they differ.
     """
     # The credits that were loaded straight into the table are the only ones without an internal side.
-    loaded = CREDIT_MINOR_UNITS * sum(CREDITS_BEFORE)
+    loaded = CREDIT_MINOR_UNITS * sum(credits_before)
     checks = {schema: _BALANCE_ROW.replace("{schema}", schema) for schema in (one_by_one.SCHEMA, batched_row.SCHEMA)}
     with psycopg.connect(url) as connection:
         for side, query in {**checks, "casaflow": _CASAFLOW}.items():

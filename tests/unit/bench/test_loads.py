@@ -22,10 +22,16 @@ def test_a_mix_is_what_its_name_says(mix: Mix, debits: int, refused: int) -> Non
 
 
 def test_the_busiest_of_a_thousand_accounts_has_18_percent_of_the_load() -> None:
-    counted = Counter(posting.account_id for posting in Loads().postings(Mix.CREDITS, Accounts.MANY, 5_000))
+    counted = Counter(posting.account_id for posting in Loads().postings(Mix.CREDITS, Accounts.ZIPF, 5_000))
     assert counted.most_common(1)[0][0] == account_id(0)
     assert counted[account_id(0)] / 5_000 == pytest.approx(0.18, abs=0.02)
     assert len(counted) > 500
+
+
+def test_an_even_load_has_no_busy_account() -> None:
+    counted = Counter(posting.account_id for posting in Loads().postings(Mix.CREDITS, Accounts.EVEN, 5_000))
+    assert counted.most_common(1)[0][1] < 25
+    assert len(counted) > 900
 
 
 def test_a_tpcb_transaction_moves_three_balances_by_the_same_amount_in_the_same_direction() -> None:

@@ -41,10 +41,11 @@ def test_casaflow_is_compared_with_the_best_rate_that_the_locked_row_reaches(cli
     assert (found["hot_debit_ratio_64"], found["hot_debit_ratio_256"], found["hot_credit_ratio"]) == (8.0, 12.0, 15.0)
 
 
-def test_one_account_is_compared_with_a_thousand() -> None:
+@pytest.mark.parametrize("better", [Accounts.ZIPF, Accounts.EVEN])
+def test_one_account_is_compared_with_the_better_way_to_spread_over_a_thousand(better: Accounts) -> None:
     figures = everything_is_one()
     figures[name_of(SideName.CASAFLOW, Mix.CREDITS, 256)]["legs_per_second"] = 3.0
-    figures[name_of(SideName.CASAFLOW, Mix.CREDITS, 256, Accounts.MANY)]["legs_per_second"] = 2.0
+    figures[name_of(SideName.CASAFLOW, Mix.CREDITS, 256, better)]["legs_per_second"] = 2.0
     assert ratios(figures)["hot_vs_spread_credit"] == 1.5
 
 
