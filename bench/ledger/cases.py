@@ -217,12 +217,12 @@ class AfterCredits:
                     figures[after_figure(count)]["balance_before_any_debit_ms"] = statistics.median(reads)
                 for count in CREDITS_BEFORE:
                     figures[after_figure(count)]["first_debit_ms"] = await _debit_ms(now, post, count)
-                for _ in range(DEBITS_AFTER):
-                    for count in CREDITS_BEFORE:
+                for turn in range(DEBITS_AFTER):
+                    for count in _in_turn(turn):
                         debits[count].append(await _debit_ms(now, post, count))
             reads_of: dict[int, list[float]] = {count: [] for count in CREDITS_BEFORE}
-            for _ in range(BALANCE_READS):
-                for count in CREDITS_BEFORE:
+            for turn in range(BALANCE_READS):
+                for count in _in_turn(turn):
                     reads_of[count].append(await _read_ms(accounts, count))
         finally:
             await database.close()
@@ -239,6 +239,12 @@ class AfterCredits:
 def after_figure(credits_before: int) -> str:
     """The name of the figures of one account."""
     return f"{SideName.CASAFLOW}: after {credits_before:,} credits"
+
+
+def _in_turn(turn: int) -> tuple[int, ...]:
+    """The accounts, another one first each time: whoever follows a pause, or another one's work, is not always the same."""
+    first = turn % len(CREDITS_BEFORE)
+    return (*CREDITS_BEFORE[first:], *CREDITS_BEFORE[:first])
 
 
 async def _read_ms(accounts: PostgresAccounts, credits_before: int) -> float:
