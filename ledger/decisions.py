@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from ledger.money import Money
 from ledger.rates import Conversion
 from ledger.refusals import Refusal
+from ledger.requests import Override
 
 
 class LegName(StrEnum):
     """The legs a transaction may have; each touches one customer account, in one database transaction."""
 
     DEBIT = "debit"
+    FEE = "fee"
+    """A second debit of the debtor, in favour of the bank's fees."""
     CREDIT = "credit"
     COMPENSATION = "compensation"
     """A credit that takes back the transaction's own debit. It can't be refused."""
@@ -49,6 +52,10 @@ class Decision(BaseModel):
     """A posted debit's ledger balance after it, in minor units; None for credits and refusals."""
     available_after: int | None = None
     """A posted debit's available balance after it, in minor units; None for credits and refusals."""
+    hold_id: str | None = None
+    """The hold that a debit captured from."""
+    override: Override | None = None
+    """What an operator said when the account's limits and balance were not to count."""
 
     @property
     def posted(self) -> bool:

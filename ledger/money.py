@@ -45,7 +45,7 @@ class Money(BaseModel):
     @property
     def decimal_string(self) -> str:
         """The amount in major units as the API writes it: ``"12.50"`` for 1,250 minor units of EUR."""
-        return f"{self.decimal:f}"
+        return decimal_text(self.minor_units, exponent_of(self.currency))
 
     def __str__(self) -> str:
         """Amount and currency, for people: ``12.50 EUR``."""
@@ -83,6 +83,15 @@ class Money(BaseModel):
             most = cls(minor_units=MAX_MINOR_UNITS, currency=currency).decimal_string
             raise InvalidInputError(field=field, value=amount, rule=f"must be at most {most} {currency} (10^15 minor units)")
         return cls(minor_units=minor_units, currency=currency)
+
+
+def decimal_text(minor_units: int, exponent: int) -> str:
+    """Minor units as a decimal string in major units, with exactly `exponent` decimals: ``"-0.05"`` for -5 and 2."""
+    if exponent == 0:
+        return str(minor_units)
+    digits = str(abs(minor_units)).zfill(exponent + 1)
+    sign = "-" if minor_units < 0 else ""
+    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}"
 
 
 def round_to_currency(exact: Decimal, currency: str) -> tuple[Money, Decimal]:

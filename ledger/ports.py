@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ledger.decisions import Decision
     from ledger.events import Event
-    from ledger.postings import Posting
+    from ledger.postings import LinkedPosting, Posting
     from ledger.rates import ExchangeRate
     from ledger.results import Rejection, TransactionResult
 
@@ -40,6 +40,16 @@ class CasaLedger(Protocol):
             UnknownAccountError: there is no such account.
             LedgerIntegrityError: the database refused what the rules had allowed.
             UnavailableError: the outcome is unknown; post the same leg again.
+        """
+        ...
+
+    async def post_linked(self, linked: LinkedPosting) -> TransactionResult:
+        """Decide and book all legs of a transaction in one database transaction, all of them or none; a repeat gets the stored result.
+
+        A transaction of which legs were posted one by one before is answered as it stands, which may be `processing`.
+
+        Raises:
+            As :meth:`post`.
         """
         ...
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
+from fractions import Fraction
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.decisions import Decision, LegName
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.rates import Conversion
 from ledger.refusals import Refusal, RefusalCode
-from ledger.requests import TransactionKind, TransactionRequest
+from ledger.requests import AccountRef, TransactionKind, TransactionRequest
 from ledger.results import TransactionStatus
+
+MAX_LINKED_LEGS: Final = 256
+"""Legs that are posted together at most, so that one transaction can't hold up a batch, or fill PostgreSQL's lock table."""
 
 
 class GlAccount(StrEnum):
@@ -43,8 +48,10 @@ class Posting(BaseModel):
 
     request: TransactionRequest
     leg: LegName
+    creditor: AccountRef | None = None
+    """The account of a credit leg where the request names several creditors; None: the request's own."""
     amount: Money
-    """What to book, in the account's currency."""
+    """What to book, in the account's currency; of a balancing debit the most, of a reversal what remains to be decided under the lock."""
     conversion: Conversion | None = None
     """How `amount` came from the request's amount; None when it is that amount."""
     transit: Money | None = None
@@ -62,7 +69,7 @@ class Posting(BaseModel):
     @property
     def account_id(self) -> str:
         """The customer account that this leg books on."""
-        account = self.request.creditor if self.leg is LegName.CREDIT else self.request.debtor
+        account = (self.creditor or self.request.creditor) if self.leg is LegName.CREDIT else self.request.debtor
         if account is None:
             message = f"a {self.request.kind} has no {self.leg} leg"
             raise ValueError(message)
@@ -71,12 +78,18 @@ class Posting(BaseModel):
     @property
     def is_debit(self) -> bool:
         """Whether the leg takes money from the account."""
-        return self.leg is LegName.DEBIT
+        return self.leg in DEBIT_LEGS
+
+
+DEBIT_LEGS: Final = frozenset({LegName.DEBIT, LegName.FEE})
+"""Legs that take money from the account; the others bring it."""
 
 
 def gl_entries(posting: Posting) -> tuple[GlEntry, ...]:
     """The internal side of a leg. With the customer's entry it sums to zero in every currency."""
     customer = -posting.amount.minor_units if posting.is_debit else posting.amount.minor_units
+    if posting.leg is LegName.FEE:
+        return (GlEntry(account=GlAccount.FEES, amount=posting.amount),)
     if posting.transit is not None:
         counterpart, counter_money = GlAccount.TRANSIT, posting.transit
     elif posting.request.kind is TransactionKind.TRANSFER:
@@ -167,6 +180,68 @@ def compensation_posting(debit: Posting, debited: Decision, refused: Decision) -
         status_if_refused=TransactionStatus.PARKED,
         because=refused.refusal,
     )
+
+
+class LinkedPosting(BaseModel):
+    """The instruction to book all legs of a transaction at once, all of them or none. All its accounts are in one database."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: TransactionRequest
+    legs: tuple[Posting, ...] = Field(min_length=1, max_length=MAX_LINKED_LEGS)
+    """In the order in which they are decided: debit, fee, credits."""
+
+
+def linked_posting(request: TransactionRequest, *, conversion: Conversion | None, booking_date: dt.date) -> LinkedPosting:
+    """All legs of a request.
+
+    Args:
+        request: what was asked.
+        conversion: of the request's amount, when :func:`conversion_pair` names a pair.
+        booking_date: the day of booking; the value date unless the request names one.
+    """
+    status = {"status_if_posted": TransactionStatus.COMPLETED, "status_if_refused": TransactionStatus.REJECTED}
+    value_date = request.value_date or booking_date
+    legs: list[Posting] = []
+    transit: Money | None = None
+    if request.debtor is not None:
+        amount, own_conversion = _booked(request, LegName.DEBIT, conversion)
+        debit = Posting(request=request, leg=LegName.DEBIT, amount=amount, conversion=own_conversion, value_date=value_date, **status)
+        legs.append(debit)
+        transit = amount if request.kind is TransactionKind.TRANSFER else None
+        if request.fee is not None:
+            legs.append(Posting(request=request, leg=LegName.FEE, amount=request.fee, value_date=value_date, **status))
+    if request.creditor is not None:
+        amount, own_conversion = _booked(request, LegName.CREDIT, conversion)
+        credit = Posting(
+            request=request, leg=LegName.CREDIT, amount=amount, conversion=own_conversion, transit=transit, value_date=value_date, **status
+        )
+        legs.append(credit)
+    for share in request.shares:
+        own_transit = share.amount if transit is not None else None
+        credit = Posting(
+            request=request, leg=LegName.CREDIT, creditor=share.account, amount=share.amount, transit=own_transit, value_date=value_date,
+            **status,
+        )  # fmt: skip
+        legs.append(credit)
+    return LinkedPosting(request=request, legs=tuple(legs))
+
+
+def reversed_share(leg_minor_units: int, *, already: int, original: int, reversed_before: int, part: int) -> int:
+    """What a reversal of `part` takes back of one leg, in minor units of the leg's currency.
+
+    Rounded so that the parts of several reversals sum to the leg exactly once the whole is reversed: what ought to be back after this part,
+    half to even, less what is back `already`.
+
+    Args:
+        leg_minor_units: what the leg booked.
+        already: what earlier reversals took back of the leg.
+        original: the original's amount, in its own currency.
+        reversed_before: what earlier reversals took back of it.
+        part: what this one takes back of it.
+    """
+    due = Fraction(leg_minor_units * (reversed_before + part), original)
+    return round(due) - already
 
 
 def _booked(request: TransactionRequest, leg: LegName, conversion: Conversion | None) -> tuple[Money, Conversion | None]:

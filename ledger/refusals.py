@@ -1,6 +1,7 @@
 """Business refusals: why a transaction ends as rejected. They are results, never exceptions, and are stored and answered again.
 
-Order of precedence: when several reasons hold at once, the first of :data:`PRECEDENCE` is the answer.
+Order of precedence: when several reasons hold for a leg at once, the first of :data:`PRECEDENCE` is the answer. Of several legs that are
+posted together the first one that is refused gives the reason, in the order debit, fee, credits.
 """
 
 from __future__ import annotations
@@ -30,8 +31,26 @@ class RefusalCode(StrEnum):
     ACCOUNT_CREDIT_FROZEN = "account-credit-frozen"
     ACCOUNT_DORMANT = "account-dormant"
     """A customer's debit needs the account reactivated first."""
+    HOLD_UNKNOWN = "hold-unknown"
+    """The account has no such hold, or it was never authorised."""
+    HOLD_CLOSED = "hold-closed"
+    """The hold was captured or voided before."""
+    HOLD_EXPIRED = "hold-expired"
+    HOLD_EXCEEDED = "hold-exceeded"
+    """The capture is more than the hold still holds."""
+    NOT_REVERSIBLE = "not-reversible"
+    """The transaction to reverse has not completed, or is a reversal itself."""
+    REVERSAL_EXCEEDS_ORIGINAL = "reversal-exceeds-original"
+    """With what was reversed before, it would be more than the original."""
+    TRANSACTION_LIMIT = "transaction-limit"
+    DAILY_LIMIT = "daily-limit"
+    MONTHLY_LIMIT = "monthly-limit"
     INSUFFICIENT_FUNDS = "insufficient-funds"
     """The available balance (ledger balance - holds + overdraft limit) is less than the amount."""
+    MINIMUM_BALANCE = "minimum-balance"
+    """The debit would leave less than the account's minimum balance."""
+    MAXIMUM_BALANCE = "maximum-balance"
+    """The credit would bring the account above its maximum balance."""
 
 
 PRECEDENCE: Final[tuple[RefusalCode, ...]] = tuple(RefusalCode)

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from enum import StrEnum
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,13 @@ MAX_REMITTANCE_LENGTH: Final = 140
 MAX_METADATA_KEYS: Final = 50
 MAX_METADATA_KEY_LENGTH: Final = 40
 MAX_METADATA_VALUE_LENGTH: Final = 500
+
+
+_ASKED_FOR_SINCE: Final[dict[str, Any]] = {
+    **dict.fromkeys(("shares", "fee", "balancing", "hold_id", "releases_hold", "reverses"), True),
+    "override": {"reason"},  # who gave it is left out, as who submitted the request is
+}
+"""Fields that came after the first version of the fingerprint."""
 
 
 class TransactionKind(StrEnum):
@@ -41,6 +48,25 @@ class AccountRef(BaseModel):
     currency: str
 
 
+class Share(BaseModel):
+    """What one of several creditors gets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: AccountRef
+    amount: Money
+
+
+class Override(BaseModel):
+    """An operator's word that limits and balance of the debtor are not to count. Recorded with the entry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by: str
+    """The authenticated principal."""
+    reason: str = Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)
+
+
 class TransactionRequest(BaseModel):
     """A well-formed request. `amount` is in one of its accounts' currencies; the other account's side is converted."""
 
@@ -58,17 +84,61 @@ class TransactionRequest(BaseModel):
     value_date: dt.date | None = None
     """Day from which the money counts for interest; None: the booking date."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    shares: tuple[Share, ...] = ()
+    """Several creditors instead of one, each with a part of `amount`; all in its currency."""
+    fee: Money | None = None
+    """What the debtor pays the bank on top, in the debtor's currency."""
+    balancing: bool = False
+    """Take up to `amount`, as far as the debtor's available balance goes."""
+    hold_id: str | None = None
+    """The hold of the debtor that the debit captures from."""
+    releases_hold: bool = False
+    """With `hold_id`: what is left of the hold after this capture is released."""
+    reverses: str | None = None
+    """The transaction that this one takes back, or a part of it; `amount` is in that one's currency."""
+    override: Override | None = None
     submitted_by: str
     """The authenticated principal."""
     submitted_at: dt.datetime
 
     @model_validator(mode="after")
     def _names_an_account(self) -> Self:
-        if self.debtor is None and self.creditor is None:
+        if self.debtor is None and self.creditor is None and not self.shares:
             message = "a transaction names a debtor, a creditor, or both"
+            raise ValueError(message)
+        if self.debtor is None and (self.fee or self.balancing or self.hold_id or self.override):
+            message = "a fee, a balancing amount, a hold and an override need a debtor"
             raise ValueError(message)
         if self.debtor is not None and self.creditor is not None and self.debtor.account_id == self.creditor.account_id:
             message = "debtor and creditor must be different accounts"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.shares:
+            accounts = [share.account.account_id for share in self.shares]
+            if self.creditor is not None or self.balancing or len(set(accounts)) < len(accounts):
+                message = "several creditors are different accounts, instead of one creditor, and of a fixed amount"
+                raise ValueError(message)
+            if self.debtor is not None and self.debtor.account_id in accounts:
+                message = "debtor and creditors must be different accounts"
+                raise ValueError(message)
+            sides = [share.account.currency for share in self.shares] + ([self.debtor.currency] if self.debtor else [])
+            if any(currency != self.amount.currency for currency in (*sides, *(share.amount.currency for share in self.shares))):
+                message = "with several creditors all accounts and amounts are in one currency"
+                raise ValueError(message)
+            if sum(share.amount.minor_units for share in self.shares) != self.amount.minor_units:
+                message = "the creditors' amounts must sum to the amount"
+                raise ValueError(message)
+        if self.fee is not None and self.debtor is not None and self.fee.currency != self.debtor.currency:
+            message = "the fee is in the debtor's currency"
+            raise ValueError(message)
+        if self.balancing and any(side is not None and side.currency != self.amount.currency for side in (self.debtor, self.creditor)):
+            message = "a balancing amount is in the currency of both accounts"
+            raise ValueError(message)
+        if self.balancing and self.hold_id is not None:
+            message = "a capture takes from its hold, not up to what is available"
             raise ValueError(message)
         return self
 
@@ -77,7 +147,7 @@ class TransactionRequest(BaseModel):
         """Deposit, withdrawal or transfer."""
         if self.debtor is None:
             return TransactionKind.DEPOSIT
-        return TransactionKind.WITHDRAWAL if self.creditor is None else TransactionKind.TRANSFER
+        return TransactionKind.WITHDRAWAL if self.creditor is None and not self.shares else TransactionKind.TRANSFER
 
     @property
     def fingerprint(self) -> str:
@@ -96,5 +166,7 @@ class TransactionRequest(BaseModel):
             "value_date": self.value_date.isoformat() if self.value_date else None,
             "metadata": self.metadata,
         }
+        # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
+        content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()

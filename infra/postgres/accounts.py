@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from infra.postgres.database import Database
 
-_COLUMNS: Final = "tenant, account_id, currency, kind, status, overdraft_limit, opened_at"
+_COLUMNS: Final = (
+    "tenant, account_id, currency, kind, status, overdraft_limit, minimum_balance, maximum_balance, transaction_limit, daily_limit, "
+    "monthly_limit, time_zone, opened_at"
+)
 _INSERT = text(f"""
     WITH opened AS (
         INSERT INTO account (tenant, account_id, currency, kind, overdraft_limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -21,6 +22,8 @@ from ledger.errors import BusyError, LedgerIntegrityError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from ledger.errors import CasaflowError
+
 _log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
@@ -36,6 +39,14 @@ _STALE_CONNECTION: Final = frozenset(
     }
 )
 """SQLSTATEs that a new connection mends. Nothing was written, and nothing is wrong with the request."""
+
+_NOT_NOW: Final = frozenset(
+    {
+        "CF002",  # restored into another cluster: nothing is posted until `casaflow refold`
+        "42883",  # undefined_function: the schema is of another version than this process
+    }
+)
+"""SQLSTATEs that an administrator mends; the request is right, and may be sent again."""
 
 _DEADLOCK_DETECTED: Final = "40P01"
 """The database transaction was rolled back for certain, so that another could go on."""
@@ -110,6 +121,37 @@ class Database:
         """
         return await self._shielded(self._attempt(self._autocommit_engine, work))
 
+    async def run_on_driver(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Answer]]) -> Answer:
+        """Do `work` on psycopg's own connection in autocommit mode, for what SQLAlchemy has no words for: statements sent in one go.
+
+        Work that begins a database transaction ends it; one that it leaves open, since it raised, is rolled back.
+
+        Raises:
+            As :meth:`run`.
+        """
+
+        async def on_driver(connection: AsyncConnection) -> Answer:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            if driver is None:
+                message = "the pool gave no connection"
+                raise UnavailableError(part="postgres", detail=message)
+            try:
+                return await work(driver)
+            except psycopg.Error as error:
+                if driver.closed:
+                    # SQLAlchemy learns of it by trying, and then gives up all connections that are as old as this one.
+                    with suppress(DBAPIError):
+                        await connection.execute(text("SELECT 1"))
+                elif error.sqlstate in _STALE_CONNECTION:
+                    await connection.invalidate(error)
+                raise
+            finally:
+                if not driver.closed and driver.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+                    await driver.rollback()
+
+        return await self._shielded(self._attempt(self._autocommit_engine, on_driver))
+
     async def _shielded(self, attempt: Coroutine[Any, Any, Answer]) -> Answer:
         task = asyncio.create_task(attempt)
         self._running.add(task)
@@ -165,6 +207,8 @@ class Database:
                 _log.warning("postgres.unavailable", error=_first_line(error))
                 raise UnavailableError(part="postgres", detail=_first_line(error)) from error
             raise LedgerIntegrityError(_first_line(error)) from error
+        except psycopg.Error as error:
+            raise _of_driver(error) from error
         finally:
             limit.stop()
 
@@ -206,6 +250,18 @@ def _cut(driver: psycopg.AsyncConnection[Any]) -> None:
             duplicate.shutdown(socket.SHUT_RDWR)
     except OSError as error:
         _log.warning("postgres.cut-failed", error=str(error))
+
+
+def _of_driver(error: psycopg.Error) -> CasaflowError:
+    """What an error that psycopg raised itself means, as `_attempt` says it of SQLAlchemy's."""
+    detail = _first_line(error)
+    if error.sqlstate == _DEADLOCK_DETECTED:
+        return BusyError(part="postgres", detail=detail)
+    is_away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if is_away or error.sqlstate in _STALE_CONNECTION or error.sqlstate in _NOT_NOW:
+        _log.warning("postgres.unavailable", error=detail)
+        return UnavailableError(part="postgres", detail=detail)
+    return LedgerIntegrityError(detail)
 
 
 def _state(error: DBAPIError) -> str | None:

@@ -20,16 +20,23 @@ class Lane(Generic[Item, Answer]):
     """One batch at a time, in the order of arrival."""
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]], *, max_batch: int, max_waiting: int
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        weight: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         """Take what carries a batch out.
 
         Args:
             run: carries a batch out, and gives an answer or an error for each item, in the order of the items. What it raises goes to all.
-            max_batch: items that go together at most.
+            max_batch: what the weights of items that go together sum to at most; an item that is heavier goes alone.
             max_waiting: items that wait at most; who comes later waits before the queue.
+            weight: of an item; 1 unless given.
         """
         self._run = run
+        self._weight = weight
         self._max_batch = max_batch
         self._room = asyncio.Semaphore(max_waiting)
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
@@ -62,10 +69,16 @@ class Lane(Generic[Item, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
-                await self._carry_out(batch)
+                await self._carry_out(self._next_batch())
         finally:
             self._worker = None
+
+    def _next_batch(self) -> Sequence[tuple[Item, asyncio.Future[Answer]]]:
+        batch = [self._waiting.popleft()]
+        room = self._max_batch - self._weight(batch[0][0])
+        while self._waiting and (room := room - self._weight(self._waiting[0][0])) >= 0:
+            batch.append(self._waiting.popleft())
+        return batch
 
     async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from infra.postgres.ledger import post_on
 from ledger.money import Money
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT_SECONDS: Final = 3
 """A wait this long is a lock that somebody holds, not a busy machine."""
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 # The busiest account is the one for which waiting would matter most.
 _BUSIEST = text("""
@@ -102,9 +101,7 @@ async def _post_and_roll_back(
         await connection.execute(_LIMIT_WAITS, {"timeout": f"{LOCK_TIMEOUT_SECONDS}s"})
         try:
             await post_on(connection, [_posting(account, debit=debit)])
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
-                raise
+        except psycopg.errors.LockNotAvailable as error:
             if what:
                 waits.append(f"account {account.account_id} of tenant {account.tenant}: {what}")
             raise _RolledBackError from error

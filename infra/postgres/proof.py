@@ -115,7 +115,7 @@ LEDGER_RULES: Final = (
           FULL JOIN (SELECT tenant, account_id, transaction_id, leg, amount, currency FROM ({_CUSTOMER_ENTRIES}) AS both_sides) AS e
             ON (e.tenant, e.account_id, e.transaction_id, e.leg) = (d.tenant, d.account_id, d.transaction_id, d.leg)
          WHERE d.leg IS NULL OR e.leg IS NULL OR e.currency <> d.currency
-            OR e.amount <> CASE WHEN d.leg = 'debit' THEN -d.amount ELSE d.amount END
+            OR e.amount <> CASE WHEN d.leg IN ('debit', 'fee') THEN -d.amount ELSE d.amount END
         """,  # noqa: S608
     ),
     _rule(
@@ -179,28 +179,82 @@ LEDGER_RULES: Final = (
         SELECT format('account %s of tenant %s: %s folded up to %s, the credits before that sum to %s',
                       o.account_id, o.tenant, o.folded, o.folded_until, coalesce(sum(e.amount), 0))
           FROM online_balance o
-          LEFT JOIN offline_entry e ON e.tenant = o.tenant AND e.account_id = o.account_id AND e.xid < o.folded_until
+          LEFT JOIN offline_entry e
+            ON e.tenant = o.tenant AND e.account_id = o.account_id AND e.xid < o.folded_until AND e.xid <> ALL (o.folded_except)
          GROUP BY o.tenant, o.account_id HAVING o.folded <> coalesce(sum(e.amount), 0)
+        """,
+    ),
+    _rule(
+        3,
+        """
+        SELECT format('account %s of tenant %s: its online row says that %s is held, its open holds sum to %s',
+                      o.account_id, o.tenant, o.held, coalesce(h.amount, 0))
+          FROM online_balance o
+          LEFT JOIN (SELECT tenant, account_id, sum(amount - captured) AS amount FROM hold WHERE status = 'open' GROUP BY 1, 2) AS h
+         USING (tenant, account_id)
+         WHERE o.held <> coalesce(h.amount, 0)
+        """,
+    ),
+    _rule(
+        3,
+        """
+        SELECT format('hold %s of account %s, tenant %s: %s captured, its debits sum to %s', h.hold_id, h.account_id, h.tenant, h.captured,
+                      coalesce(e.amount, 0))
+          FROM hold h
+          FULL JOIN (SELECT tenant, account_id, hold_id, sum(amount) AS amount
+                       FROM online_entry WHERE hold_id IS NOT NULL GROUP BY 1, 2, 3) AS e
+         USING (tenant, account_id, hold_id)
+         WHERE h.captured IS DISTINCT FROM coalesce(e.amount, 0)
         """,
     ),
     # ---- 6: every transaction has exactly one outcome ----
     _rule(
         6,
         """
-        SELECT format('transaction %s of tenant %s is %s, with these legs: %s', transaction_id, tenant, status, coalesce(legs, 'none'))
+        SELECT format('transaction %s of tenant %s is %s, with these legs: %s', transaction_id, tenant, status,
+                      coalesce(array_to_string(legs, ', '), 'none'))
           FROM (SELECT t.tenant, t.transaction_id, t.kind, t.status,
-                       string_agg(d.leg || ' ' || d.outcome, ', ' ORDER BY array_position(ARRAY['debit', 'credit', 'compensation'], d.leg))
-                           AS legs
+                       array_agg(DISTINCT d.leg || ' ' || d.outcome) FILTER (WHERE d.leg IS NOT NULL) AS legs -- sorted
                   FROM transaction t LEFT JOIN decision d USING (tenant, transaction_id)
                  GROUP BY t.tenant, t.transaction_id) AS told
-         WHERE NOT CASE status
-               WHEN 'completed' THEN legs IS NOT DISTINCT FROM CASE kind
-                    WHEN 'deposit' THEN 'credit posted' WHEN 'withdrawal' THEN 'debit posted' ELSE 'debit posted, credit posted' END
-               WHEN 'rejected' THEN legs IS NULL
-                    OR legs = CASE kind WHEN 'deposit' THEN 'credit refused' ELSE 'debit refused' END
-               WHEN 'reversed' THEN kind = 'transfer'
-                    AND legs IS NOT DISTINCT FROM 'debit posted, credit refused, compensation posted'
-               ELSE kind = 'transfer' AND legs IN ('debit posted', 'debit posted, credit refused') END
+         WHERE NOT coalesce(CASE status
+               WHEN 'completed' THEN array_remove(legs, 'fee posted') = CASE kind
+                    WHEN 'deposit' THEN '{credit posted}' WHEN 'withdrawal' THEN '{debit posted}' ELSE '{credit posted,debit posted}' END
+                    AND (kind <> 'deposit' OR legs = '{credit posted}')
+               -- Of legs that are posted together the one that was refused is told of, whichever it is.
+               WHEN 'rejected' THEN legs IS NULL OR cardinality(legs) = 1
+                    AND CASE kind WHEN 'deposit' THEN legs[1] = 'credit refused'
+                                  WHEN 'withdrawal' THEN legs[1] IN ('debit refused', 'fee refused')
+                                  ELSE legs[1] IN ('debit refused', 'fee refused', 'credit refused') END
+               WHEN 'reversed' THEN kind = 'transfer' AND legs = '{compensation posted,credit refused,debit posted}'
+               ELSE kind = 'transfer' AND legs IN ('{debit posted}', '{credit refused,debit posted}') END, false)
+        """,
+    ),
+    _rule(
+        6,
+        # What was taken back of a leg is what the legs of its reversals booked on the same account.
+        """
+        SELECT format('transaction %s of tenant %s: %s of its %s leg on account %s is marked as taken back, its reversals booked %s',
+                      d.transaction_id, d.tenant, d.reversed, d.leg, d.account_id, coalesce(sum(r.amount), 0))
+          FROM decision d
+          LEFT JOIN transaction t ON t.tenant = d.tenant AND t.reverses = d.transaction_id AND t.status = 'completed'
+          LEFT JOIN decision r
+            ON r.tenant = t.tenant AND r.account_id = d.account_id AND r.transaction_id = t.transaction_id AND r.outcome = 'posted'
+           AND r.leg = CASE d.leg WHEN 'debit' THEN 'credit' WHEN 'credit' THEN 'debit' END
+         WHERE d.outcome = 'posted'
+         GROUP BY d.tenant, d.account_id, d.transaction_id, d.leg HAVING d.reversed <> coalesce(sum(r.amount), 0)
+        """,
+    ),
+    _rule(
+        6,
+        """
+        SELECT format('transaction %s of tenant %s: %s minor units are marked as reversed, its reversals sum to %s',
+                      o.transaction_id, o.tenant, o.reversed_amount, coalesce(r.amount, 0))
+          FROM transaction o
+          LEFT JOIN (SELECT tenant, reverses, sum(CAST(request -> 'amount' ->> 'minor_units' AS numeric)) AS amount
+                       FROM transaction WHERE reverses IS NOT NULL AND status = 'completed' GROUP BY 1, 2) AS r
+            ON r.tenant = o.tenant AND r.reverses = o.transaction_id
+         WHERE o.reversed_amount <> coalesce(r.amount, 0)
         """,
     ),
     _rule(
@@ -224,7 +278,7 @@ EVENT_RULES: Final = (
           FROM decision d
           LEFT JOIN event_outbox e
             ON e.tenant = d.tenant AND e.transaction_id = d.transaction_id AND e.key = d.tenant || '/' || d.account_id
-           AND e.type = CASE d.leg WHEN 'debit' THEN 'casaflow.casa.debited.v1' ELSE 'casaflow.casa.credited.v1' END
+           AND e.type = CASE WHEN d.leg IN ('debit', 'fee') THEN 'casaflow.casa.debited.v1' ELSE 'casaflow.casa.credited.v1' END
          WHERE d.outcome = 'posted'
          GROUP BY d.tenant, d.account_id, d.transaction_id, d.leg HAVING count(e.event_id) <> 1
         """,
@@ -250,7 +304,7 @@ EVENT_RULES: Final = (
           FROM event_outbox e
           LEFT JOIN decision d
             ON d.tenant = e.tenant AND d.transaction_id = e.transaction_id AND e.key = d.tenant || '/' || d.account_id
-           AND d.outcome = 'posted' AND (d.leg = 'debit') = (e.type = 'casaflow.casa.debited.v1')
+           AND d.outcome = 'posted' AND (d.leg IN ('debit', 'fee')) = (e.type = 'casaflow.casa.debited.v1')
           LEFT JOIN transaction t ON t.tenant = e.tenant AND t.transaction_id = e.transaction_id
          WHERE CASE e.topic WHEN 'casa.balance-updated' THEN d.tenant IS NULL ELSE t.finished_at IS NULL END
         """,

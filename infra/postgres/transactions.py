@@ -12,7 +12,7 @@ from ledger.errors import IdempotencyKeyConflictError
 from ledger.money import Money
 from ledger.rates import Conversion
 from ledger.refusals import Refusal
-from ledger.requests import TransactionRequest
+from ledger.requests import Override, TransactionRequest
 from ledger.results import TransactionRecord, TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 _FIND = text("""
     SELECT t.request, t.fingerprint, t.status, t.reason, t.finished_at,
-           (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY array_position(ARRAY['debit', 'credit', 'compensation'], d.leg)), '[]')
+           (SELECT coalesce(jsonb_agg(to_jsonb(d)
+                                      ORDER BY array_position(ARRAY['debit', 'fee', 'credit', 'compensation'], d.leg), d.decided_at), '[]')
               FROM decision d
-             WHERE d.tenant = t.tenant AND d.account_id IN (t.debtor, t.creditor) AND d.transaction_id = t.transaction_id) AS legs
+             WHERE d.tenant = t.tenant AND d.account_id IN (SELECT a.account_id FROM transaction_accounts(t.request) AS a)
+               AND d.transaction_id = t.transaction_id) AS legs
       FROM transaction t
      WHERE t.tenant = :tenant AND t.transaction_id = CAST(:transaction_id AS uuid)
 """)
@@ -113,4 +115,6 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
         version=row["version"],
         ledger_after=row["ledger_after"],
         available_after=row["available_after"],
+        hold_id=row["hold_id"],
+        override=from_jsonb(Override, row["override"]),
     )

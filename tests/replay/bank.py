@@ -29,7 +29,7 @@ from ledger.errors import UnavailableError
 from ledger.events import Event
 from ledger.ids import workflow_id
 from ledger.ports import CasaLedger, EventPublisher, ExchangeRates
-from ledger.postings import Posting
+from ledger.postings import LinkedPosting, Posting
 from ledger.rates import ExchangeRate
 from ledger.requests import TransactionRequest
 from ledger.results import Rejection, TransactionResult, TransactionStatus
@@ -81,6 +81,10 @@ class TroubledLedger:
     async def post(self, posting: Posting) -> Decision:
         await self._troubles.meet(posting.leg)
         return await self._inner.post(posting)
+
+    async def post_linked(self, linked: LinkedPosting) -> TransactionResult:
+        await self._troubles.meet("linked")
+        return await self._inner.post_linked(linked)
 
     async def reject(self, rejection: Rejection) -> TransactionResult:
         await self._troubles.meet("reject")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from ledger.accounts import AccountStatus, DebtorState, credit_refusal, debit_refusal
+from ledger.accounts import AccountState, AccountStatus, credit_refusal, debit_refusal
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.events import Event, events_of_leg, transaction_finished
-from ledger.postings import Posting
+from ledger.postings import LinkedPosting, Posting
 from ledger.rates import ExchangeRate, cross_rate
 from ledger.results import Rejection, TransactionResult, TransactionStatus
 
@@ -102,6 +102,14 @@ class FakeLedger:
         await _hang_after(fault)
         return self.decisions[key]
 
+    async def post_linked(self, linked: LinkedPosting) -> TransactionResult:
+        self.calls["linked"] += 1
+        for posting in linked.legs:
+            decision = await self.post(posting)
+            if not decision.posted:
+                break
+        return self.results[linked.request.transaction_id]
+
     async def reject(self, rejection: Rejection) -> TransactionResult:
         self.calls["reject"] += 1
         await _suffer(self.faults["reject"].take())
@@ -121,7 +129,7 @@ class FakeLedger:
 
     def _decide(self, posting: Posting) -> Decision:
         account, units = self.accounts[posting.account_id], posting.amount.minor_units
-        state = DebtorState(
+        state = AccountState(
             account_id=posting.account_id,
             currency=posting.amount.currency,
             status=account.status,
@@ -134,7 +142,7 @@ class FakeLedger:
         if posting.leg is LegName.DEBIT:
             refusal = debit_refusal(state, units)
         elif posting.leg is LegName.CREDIT:
-            refusal = credit_refusal(account.status, posting.account_id)
+            refusal = credit_refusal(state, units)
         booked = refusal is None
         after = state.after_debit(units) if booked and posting.is_debit else None
         if booked:

@@ -284,8 +284,13 @@ LONGER_THAN_A_LEG_SECONDS = 0.1
 
 
 async def _reject_after(seconds: float, bank: Bank, rejection: Rejection) -> TransactionResult:
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(max(seconds, 0))
     return await bank.ledger.reject(rejection)
+
+
+async def _post_after(seconds: float, bank: Bank, posting: Posting) -> Decision:
+    await asyncio.sleep(max(seconds, 0))
+    return await bank.post(posting)
 
 
 async def test_a_leg_and_a_rejection_that_race_agree_on_one_outcome(bank: Bank) -> None:
@@ -294,8 +299,9 @@ async def test_a_leg_and_a_rejection_that_race_agree_on_one_outcome(bank: Bank) 
     for number in range(60):
         posting = bank.withdrawal(account, 5) if number % 2 else bank.deposit(account, 5)
         rejection = Rejection(request=posting.request, refusal=CANCELLED)
-        # A rejection is quicker than a leg, so it gets a growing handicap.
-        decision, result = await asyncio.gather(bank.post(posting), _reject_after(number / 60 * LONGER_THAN_A_LEG_SECONDS, bank, rejection))
+        # From a leg with a handicap to a rejection with one.
+        handicap = (number / 30 - 1) * LONGER_THAN_A_LEG_SECONDS
+        decision, result = await asyncio.gather(_post_after(-handicap, bank, posting), _reject_after(handicap, bank, rejection))
         outcomes.add(decision.posted)
         status = TransactionStatus.COMPLETED if decision.posted else TransactionStatus.REJECTED
         assert result.status is status

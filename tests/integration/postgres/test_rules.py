@@ -101,8 +101,15 @@ async def test_an_account_with_money_or_in_the_red_is_not_closed(bank: Bank) -> 
 async def _hold(bank: Bank, account: str, *, amount: int, expires_in: dt.timedelta, status: str = "open", captured: int = 0) -> str:
     hold_id = new_id()
     await bank.rows.execute(
-        "INSERT INTO hold (tenant, account_id, hold_id, amount, captured, status, expires_at) VALUES (%s, %s, %s, %s, %s, %s, now() + %s)",
+        """
+        INSERT INTO hold (tenant, account_id, hold_id, amount, captured, status, expires_at, currency, fingerprint, authorised_by)
+        VALUES (%s, %s, %s, %s, %s, %s, now() + %s, 'EUR', '', 'teller')
+        """,
         (bank.tenant, account, hold_id, amount, captured, status, expires_in),
+    )
+    held = amount - captured if status == "open" else 0
+    await bank.rows.execute(
+        "UPDATE online_balance SET held = held + %s WHERE tenant = %s AND account_id = %s", (held, bank.tenant, account)
     )
     return hold_id
 
@@ -126,6 +133,7 @@ async def test_an_account_with_an_open_hold_is_not_closed(bank: Bank) -> None:
     with pytest.raises(AccountNotClosableError, match="hold"):
         await bank.accounts.close(bank.tenant, account)
     await bank.rows.execute("UPDATE hold SET status = 'voided' WHERE hold_id = %s", (hold_id,))
+    await bank.rows.execute("UPDATE online_balance SET held = 0 WHERE account_id = %s", (account,))
     assert (await bank.accounts.close(bank.tenant, account)).status is AccountStatus.CLOSED
 
 

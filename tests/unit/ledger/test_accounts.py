@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.accounts import AccountStatus, DebtorState, credit_refusal, debit_refusal
+from ledger.accounts import AccountState, AccountStatus, credit_refusal, debit_refusal
 from ledger.refusals import PRECEDENCE, RefusalCode
 
 AMOUNTS = st.integers(0, 10**15)
 
 
-def state(**fields: Any) -> DebtorState:
+def state(**fields: Any) -> AccountState:
     values: dict[str, Any] = {
         "account_id": "A",
         "currency": "EUR",
@@ -24,7 +24,7 @@ def state(**fields: Any) -> DebtorState:
         "held": 0,
         "version": 0,
     }
-    return DebtorState(**{**values, **fields})
+    return AccountState(**{**values, **fields})
 
 
 @given(ledger=st.integers(-(10**15), 10**15), held=AMOUNTS, overdraft_limit=AMOUNTS, amount=st.integers(1, 10**15))
@@ -58,7 +58,7 @@ def test_debits_of_one_batch_are_decided_one_after_the_other() -> None:
 )
 def test_each_status_refuses_its_own_sides(status: AccountStatus, debit: RefusalCode | None, credit: RefusalCode | None) -> None:
     refused_debit = debit_refusal(state(status=status, ledger=1000), 1)
-    refused_credit = credit_refusal(status, "A")
+    refused_credit = credit_refusal(state(status=status), 1)
     assert (refused_debit.code if refused_debit else None) == debit
     assert (refused_credit.code if refused_credit else None) == credit
 

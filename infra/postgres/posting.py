@@ -1,0 +1,657 @@
+"""One batch of legs in one database transaction: accounts opened under their locks, legs decided by the rules of ``ledger``, all recorded.
+
+Two round trips, whatever the batch holds. See ``docs/decisions/0010-a-batch-in-two-round-trips.md``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+
+from infra.postgres.json import from_jsonb, to_jsonb
+from infra.postgres.transactions import decision_from_row
+from ledger.accounts import (
+    AccountState,
+    AccountStatus,
+    credit_refusal,
+    credit_status_refusal,
+    debit_status_refusal,
+    funds_refusal,
+    limit_refusal,
+)
+from ledger.decisions import Decision, LegName, Outcome
+from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnknownAccountError
+from ledger.events import EventWriter
+from ledger.holds import HoldState, capture_refusal
+from ledger.money import Money
+from ledger.postings import gl_entries, reversed_share
+from ledger.refusals import Refusal, RefusalCode
+from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ledger.errors import CasaflowError
+    from ledger.postings import Posting
+    from ledger.requests import TransactionRequest
+
+SEPARATOR: Final = "\x1f"
+"""Between the values of a column; see the migration `0004_posting.sql`."""
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_OPEN_ACCOUNTS: Final = "SELECT * FROM open_accounts(%b::text[], %b::text[], %b::boolean[])"
+_KNOWN_LEGS: Final = "SELECT * FROM known_legs(%s::text[], %s::text[], %s::uuid[], %s::text[])"
+_OPEN_HOLDS: Final = "SELECT * FROM open_holds(%s::text[], %s::text[], %s::uuid[])"
+_LOCK_ORIGINALS: Final = "SELECT lock_originals(%s::text[], %s::uuid[])"
+_OPEN_ORIGINALS: Final = "SELECT * FROM open_originals(%s::text[], %s::uuid[])"
+_RECORD_LEGS: Final = "SELECT record_legs(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
+_KEYS_OF_A_LEG: Final = frozenset({"transaction_pkey", "decision_pkey"})
+_OVERTAKEN: Final = "CF001"
+
+_AccountKey = tuple[str, str]
+"""Tenant and account id."""
+_TransactionKey = tuple[str, str]
+"""Tenant and transaction id."""
+
+
+class OvertakenError(Exception):
+    """Another connection was faster with something of the batch. Nothing was written; it is to be decided again with a look-up."""
+
+
+class MissedLockError(Exception):
+    """An account was given a maximum balance while the batch was opened, so its row isn't locked. Nothing was written; it goes again."""
+
+
+class Bundle:
+    """Legs of one transaction that are posted together, or a single leg; with all that can be written before they are decided."""
+
+    __slots__ = ("_columns", "legs", "linked", "request", "writer")
+
+    def __init__(self, request: TransactionRequest, legs: Sequence[Posting], *, linked: bool) -> None:
+        """Take the legs.
+
+        Args:
+            request: what they are of.
+            legs: in the order in which they are decided.
+            linked: all or none, and all of the transaction.
+        """
+        self.request = request
+        self.legs = legs
+        self.linked = linked
+        self.writer = EventWriter(request)
+        self._columns = (
+            request.fingerprint,
+            request.kind.value,
+            request.debtor.account_id if request.debtor else "",
+            request.creditor.account_id if request.creditor else "",
+            request.model_dump_json(exclude_defaults=True),
+            request.submitted_by,
+            request.submitted_at.isoformat(),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """The request's."""
+        return self._columns[0]
+
+    def transaction_row(self, status: TransactionStatus, reason: str, rate: str, finished_at: str) -> tuple[str, ...]:
+        """Columns of ``record_legs``' new transactions."""
+        fingerprint, kind, debtor, creditor, request, submitted_by, submitted_at = self._columns
+        return (
+            self.request.tenant, self.request.transaction_id, fingerprint, kind, debtor, creditor, request, status.value, reason, rate,
+            submitted_by, submitted_at, finished_at, self.request.reverses or "",
+        )  # fmt: skip
+
+
+class Known(NamedTuple):
+    """What was recorded of a leg's transaction before."""
+
+    fingerprint: str
+    status: TransactionStatus
+    reason: Refusal | None
+    finished_at: dt.datetime | None
+    decision: Decision | None
+    """Of this leg."""
+
+
+@dataclass(frozen=True)
+class RecordedBefore:
+    """The answer to linked legs whose transaction was there: whoever asked reads it."""
+
+    request: TransactionRequest
+
+
+Answer = Decision | TransactionResult | RecordedBefore
+
+
+@dataclass
+class _Original:
+    """A transaction that a reversal names; moved on by each reversal of the batch."""
+
+    completed: bool
+    is_reversal: bool
+    amount: Money
+    reversed_amount: int
+    legs: dict[tuple[str, bool], tuple[str, int, int]]
+    """Account, and whether it is a debit: name, amount, and what was reversed of it."""
+
+
+@dataclass
+class _Opened:
+    """What a batch is decided on."""
+
+    states: dict[_AccountKey, AccountState]
+    at: dt.datetime
+    looked_up: bool
+    """Whether `known` is all that there is to know."""
+    holds: dict[tuple[str, str, str], HoldState] = field(default_factory=dict)
+    originals: dict[_TransactionKey, _Original] = field(default_factory=dict)
+    known: dict[tuple[int, int], Known] = field(default_factory=dict)
+    """By the places of bundle and leg."""
+
+
+@dataclass
+class _Records:
+    """What will be written: rows of column texts, in the order of ``record_legs``' arguments."""
+
+    transactions: list[tuple[str, ...]] = field(default_factory=list)
+    later: list[tuple[str, ...]] = field(default_factory=list)
+    originals: list[tuple[str, ...]] = field(default_factory=list)
+    decisions: list[tuple[str, ...]] = field(default_factory=list)
+    gl: list[tuple[str, ...]] = field(default_factory=list)
+    balances: list[tuple[str, ...]] = field(default_factory=list)
+    holds: list[tuple[str, ...]] = field(default_factory=list)
+    events: list[tuple[str, ...]] = field(default_factory=list)
+
+    def arguments(self) -> list[list[str]]:
+        """The columns of each table.
+
+        Raises:
+            ValueError: a value holds the separator.
+        """
+        self.transactions.sort()
+        self.later.sort()
+        return [
+            _columns(rows)
+            for rows in (
+                self.transactions, self.later, self.originals, self.decisions, self.gl, self.balances, self.holds, self.events,
+            )
+        ]  # fmt: skip
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    columns = [SEPARATOR.join(column) for column in zip(*rows, strict=True)]
+    if any(column.count(SEPARATOR) != len(rows) - 1 for column in columns):
+        message = "a value holds the control character U+001F"
+        raise ValueError(message)
+    return columns
+
+
+async def post_batch(
+    driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle], *, look_up: bool, commit: bool
+) -> list[Answer | CasaflowError]:
+    """Decide and record bundles, each of another transaction.
+
+    Args:
+        driver: a connection in autocommit mode, or, without `commit`, one whose transaction somebody else ends.
+        bundles: what to post.
+        look_up: whether to look first for what was recorded of them; without it a repeat comes as OvertakenError.
+        commit: begin and end the database transaction here.
+
+    Returns:
+        For each bundle its answer, or why it can't be decided: TransactionConflictError, UnknownAccountError, LedgerIntegrityError.
+
+    Raises:
+        OvertakenError: see there.
+        MissedLockError: see there.
+        psycopg.Error: as the driver raised it.
+    """
+    opened = await _open(driver, bundles, look_up=look_up, begin=commit)
+    if any(state.maximum_balance is not None and not state.locked for state in opened.states.values()):
+        raise MissedLockError
+    batch = _Batch(opened)
+    answers = [batch.answer(place, bundle) for place, bundle in enumerate(bundles)]
+    if not batch.records.decisions:
+        if commit:
+            await driver.execute("ROLLBACK")
+        return answers
+    await _record(driver, batch.finished_records(), commit=commit)
+    return answers
+
+
+@dataclass
+class _Named:
+    """What the bundles of a batch name, each once."""
+
+    accounts: dict[_AccountKey, bool] = field(default_factory=dict)
+    """Whether it is debited."""
+    holds: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    originals: dict[_TransactionKey, None] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, bundles: Sequence[Bundle]) -> _Named:
+        named = cls()
+        for bundle in bundles:
+            request = bundle.request
+            for leg in bundle.legs:
+                key = (request.tenant, leg.account_id)
+                named.accounts[key] = leg.is_debit or named.accounts.get(key, False)
+            if request.hold_id is not None and request.debtor is not None:
+                named.holds[request.tenant, request.debtor.account_id, request.hold_id] = None
+            if request.reverses is not None:
+                named.originals[request.tenant, request.reverses] = None
+        return named
+
+
+async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle], *, look_up: bool, begin: bool) -> _Opened:
+    named = _Named.by(bundles)
+    places = [(place, number) for place, bundle in enumerate(bundles) for number in range(len(bundle.legs))] if look_up else []
+    async with driver.pipeline():
+        if begin:
+            await driver.execute(_BEGIN)
+        accounts = await driver.execute(_OPEN_ACCOUNTS, [*_transposed(named.accounts, 2), list(named.accounts.values())])
+        held = await driver.execute(_OPEN_HOLDS, _transposed(named.holds, 3)) if named.holds else None
+        if named.originals:
+            await driver.execute(_LOCK_ORIGINALS, _transposed(named.originals, 2))
+        originals = await driver.execute(_OPEN_ORIGINALS, _transposed(named.originals, 2)) if named.originals else None
+        # Last, after all locks were granted, so that it sees what others committed meanwhile.
+        known = await driver.execute(_KNOWN_LEGS, _transposed([_leg_key(bundles[i], n) for i, n in places], 4)) if places else None
+    rows = await accounts.fetchall()
+    return _Opened(
+        states={(row[0], row[1]): _account_state(row) for row in rows},
+        at=rows[0][17].astimezone(dt.UTC) if rows else dt.datetime.min.replace(tzinfo=dt.UTC),  # without a row nothing is decided
+        looked_up=look_up,
+        holds={(row[0], row[1], str(row[2])): HoldState(*row[3:7]) for row in (await held.fetchall() if held else ())},
+        originals={(row[0], str(row[1])): _original(*row[2:]) for row in (await originals.fetchall() if originals else ())},
+        known={places[row[0] - 1]: _known(*row[1:]) for row in (await known.fetchall() if known else ())},
+    )
+
+
+def _transposed(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    columns = list(zip(*rows, strict=True))
+    return [list(column) for column in columns] if columns else [[] for _ in range(width)]
+
+
+def _leg_key(bundle: Bundle, number: int) -> tuple[str, str, str, str]:
+    leg = bundle.legs[number]
+    return bundle.request.tenant, leg.account_id, bundle.request.transaction_id, leg.leg.value
+
+
+def _account_state(row: Sequence[Any]) -> AccountState:
+    locked = row[13]
+    return AccountState(
+        account_id=row[1],
+        currency=row[2],
+        status=AccountStatus(row[3]),
+        overdraft_limit=row[4],
+        minimum_balance=row[5],
+        maximum_balance=row[6],
+        transaction_limit=row[7],
+        daily_limit=row[8],
+        monthly_limit=row[9],
+        local_day=row[10],
+        spent_on_day=int(row[11]) if locked else 0,
+        spent_in_month=int(row[12]) if locked else 0,
+        locked=locked,
+        ledger=int(row[14]) if locked else 0,
+        held=int(row[15]) if locked else 0,
+        version=row[16] if locked else 0,
+    )
+
+
+def _original(status: str, request: Mapping[str, Any], reversed_amount: int, legs: Sequence[Mapping[str, Any]]) -> _Original:
+    return _Original(
+        completed=status == TransactionStatus.COMPLETED,
+        is_reversal=request.get("reverses") is not None,
+        amount=Money(minor_units=request["amount"]["minor_units"], currency=request["amount"]["currency"]),
+        reversed_amount=reversed_amount,
+        legs={
+            (leg["account_id"], leg["leg"] == LegName.DEBIT): (leg["leg"], leg["amount"], leg["reversed"])
+            for leg in legs
+            if leg["leg"] in {LegName.DEBIT, LegName.CREDIT}
+        },
+    )
+
+
+def _known(
+    fingerprint: str, status: str, reason: Mapping[str, Any] | None, finished_at: dt.datetime | None, stored: Mapping[str, Any] | None
+) -> Known:
+    return Known(
+        fingerprint=fingerprint,
+        status=TransactionStatus(status),
+        reason=from_jsonb(Refusal, reason),
+        finished_at=finished_at,
+        decision=decision_from_row(stored) if stored is not None else None,
+    )
+
+
+async def _record(driver: psycopg.AsyncConnection[Any], records: _Records, *, commit: bool) -> None:
+    try:
+        async with driver.pipeline():
+            await driver.execute(_RECORD_LEGS, records.arguments())
+            if commit:
+                await driver.execute("COMMIT")
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name in _KEYS_OF_A_LEG:
+            raise OvertakenError from error
+        raise
+    except psycopg.DatabaseError as error:
+        if error.sqlstate == _OVERTAKEN:
+            raise OvertakenError from error
+        raise
+
+
+class _Batch:
+    """Decides bundles one after the other, each on what the ones before it left."""
+
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
+        self._states = dict(opened.states)
+        self._debited: dict[_AccountKey, int] = {}
+        self._released: dict[_AccountKey, int] = {}
+        self._clock = opened.at
+        self.records = _Records()
+
+    def answer(self, place: int, bundle: Bundle) -> Answer | CasaflowError:
+        """Decide a bundle, or find what stands of it."""
+        known = self._opened.known.get((place, 0))
+        if known is not None and known.fingerprint != bundle.fingerprint:
+            return TransactionConflictError(transaction_id=bundle.request.transaction_id)
+        missing = self._missing(bundle)
+        if missing is not None:
+            return missing
+        if known is not None:
+            if bundle.linked:
+                return RecordedBefore(bundle.request)
+            standing = _standing(bundle.legs[0], known)
+            if standing is not None:
+                return standing
+        return self._decide(bundle, later=known is not None or (bool(bundle.legs[0].earlier) and not self._opened.looked_up))
+
+    def finished_records(self) -> _Records:
+        """What is to be written, the online rows included."""
+        for key, debited in self._debited.items():
+            before, after = self._opened.states[key], self._states[key]
+            self.records.balances.append((
+                *key, str(debited), str(before.version), str(after.version), str(-self._released.get(key, 0)), after.local_day.isoformat(),
+                str(after.spent_on_day), str(after.spent_in_month),
+            ))  # fmt: skip
+        return self.records
+
+    def _missing(self, bundle: Bundle) -> CasaflowError | None:
+        for leg in bundle.legs:
+            state = self._states.get((bundle.request.tenant, leg.account_id))
+            if state is None:
+                return UnknownAccountError(field="creditor" if leg.leg is LegName.CREDIT else "debtor", account_id=leg.account_id)
+            if state.currency != leg.amount.currency:
+                # The request's validation excludes it, and an account's currency never changes.
+                message = f"account {leg.account_id} is kept in {state.currency}, not {leg.amount.currency}"
+                return LedgerIntegrityError(message)
+        return None
+
+    def _decide(self, bundle: Bundle, *, later: bool) -> Answer:
+        story = _Story(bundle, self._opened, self._states, self._clock)
+        story.decide()
+        self._clock = story.clock
+        decisions = story.decisions
+        refused = story.refused
+        last = bundle.legs[-1]
+        status = last.status_if_refused if refused is not None else last.status_if_posted
+        reason = last.because or (refused.refusal if refused is not None else None)
+        if refused is None:
+            self._take_over(bundle, story)
+        self._write(bundle, story, status, reason, later=later)
+        if not bundle.linked:
+            return decisions[0]
+        return TransactionResult.model_construct(
+            transaction_id=bundle.request.transaction_id, status=status, reason=reason, legs=tuple(decisions)
+        )
+
+    def _take_over(self, bundle: Bundle, story: _Story) -> None:
+        """What a posted bundle leaves to the ones after it."""
+        tenant = bundle.request.tenant
+        self._states.update(story.states)
+        for key, amount in story.debited.items():
+            self._debited[key] = self._debited.get(key, 0) + amount
+        if story.hold is not None:
+            hold_key, before, after, released = story.hold
+            self._opened.holds[hold_key] = after
+            self._released[hold_key[:2]] = self._released.get(hold_key[:2], 0) + released
+            self._note_capture(hold_key, before, after)
+        if story.original is not None and bundle.request.reverses is not None:
+            story.original.reversed_amount += bundle.request.amount.minor_units
+            self.records.originals.append((tenant, bundle.request.reverses, "", "", str(bundle.request.amount.minor_units)))
+            for leg_key, amount in story.taken_back.items():
+                name, booked, before_it = story.original.legs[leg_key]
+                story.original.legs[leg_key] = (name, booked, before_it + amount)
+                self.records.originals.append((tenant, bundle.request.reverses, leg_key[0], name, str(amount)))
+
+    def _note_capture(self, key: tuple[str, str, str], before: HoldState, after: HoldState) -> None:
+        # Several captures of one hold in a batch are one change of its row.
+        captured = after.captured - before.captured
+        for number, row in enumerate(self.records.holds):
+            if row[:3] == key:
+                self.records.holds[number] = (*key, str(int(row[3]) + captured), after.status)
+                return
+        self.records.holds.append((*key, str(captured), after.status))
+
+    def _write(self, bundle: Bundle, story: _Story, status: TransactionStatus, reason: Refusal | None, *, later: bool) -> None:
+        decisions = story.decisions
+        finished_at = decisions[-1].decided_at.isoformat() if status in FINAL_STATUSES else ""
+        reason_text = to_jsonb(reason) if reason is not None and status is not TransactionStatus.COMPLETED else ""
+        conversion = next((decision.conversion for decision in decisions if decision.conversion is not None), None)
+        rate = to_jsonb(conversion) if conversion is not None else ""
+        request, records = bundle.request, self.records
+        if later:
+            row = (request.tenant, request.transaction_id, bundle.fingerprint, status.value, reason_text, rate, finished_at)
+            records.later.append(row)
+        else:
+            records.transactions.append(bundle.transaction_row(status, reason_text, rate, finished_at))
+        override = to_jsonb(request.override) if request.override is not None else ""
+        for posting, decision in zip(story.postings, decisions, strict=True):
+            records.decisions.append(_decision_row(request, decision, override if posting.is_debit else ""))
+            if decision.posted:
+                at = decision.decided_at.isoformat()
+                records.gl.extend(
+                    (request.tenant, decision.account_id, request.transaction_id, decision.leg.value, entry.account.value,
+                     entry.amount.currency, str(entry.amount.minor_units), at)
+                    for entry in gl_entries(posting)
+                )  # fmt: skip
+        events = bundle.writer.events(decisions, status=status, reason=reason, earlier=bundle.legs[-1].earlier)
+        records.events.extend(
+            (event.event_id, event.topic, event.key, event.data, event.type, event.source, event.subject, event.time.isoformat(),
+             request.tenant, request.transaction_id, str(position))
+            for position, event in enumerate(events)
+        )  # fmt: skip
+
+
+def _decision_row(request: TransactionRequest, decision: Decision, override: str) -> tuple[str, ...]:
+    return (
+        request.tenant,
+        decision.account_id,
+        request.transaction_id,
+        decision.leg.value,
+        decision.outcome.value,
+        to_jsonb(decision.refusal) if decision.refusal is not None else "",
+        str(decision.amount.minor_units),
+        decision.amount.currency,
+        to_jsonb(decision.conversion) if decision.conversion is not None else "",
+        decision.value_date.isoformat(),
+        decision.decided_at.isoformat(),
+        _text(decision.version),
+        _text(decision.ledger_after),
+        _text(decision.available_after),
+        decision.hold_id or "",
+        override,
+    )
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+class _Story:
+    """One bundle being decided; nothing of it counts until all its legs are accepted."""
+
+    def __init__(self, bundle: Bundle, opened: _Opened, states: Mapping[_AccountKey, AccountState], clock: dt.datetime) -> None:
+        self._bundle = bundle
+        self._opened = opened
+        self._before = states
+        self.clock = clock
+        self.states: dict[_AccountKey, AccountState] = {}
+        self.debited: dict[_AccountKey, int] = {}
+        self.postings: list[Posting] = []
+        self.decisions: list[Decision] = []
+        self.refused: Decision | None = None
+        self.hold: tuple[tuple[str, str, str], HoldState, HoldState, int] | None = None
+        """Its key, as it was and as it will be, and what it no longer holds."""
+        self.original: _Original | None = None
+        self.taken_back: dict[tuple[str, bool], int] = {}
+
+    def decide(self) -> None:
+        """Decide the legs in order, up to the first that is refused; then only that one is left."""
+        request = self._bundle.request
+        if request.reverses is not None:
+            self.original = self._opened.originals.get((request.tenant, request.reverses))
+        for leg in self._bundle.legs:
+            # A microsecond apart, so that the order of booking times is the order of decisions. Deciding takes longer than that.
+            self.clock += dt.timedelta(microseconds=1)
+            key = (request.tenant, leg.account_id)
+            state = self.states.get(key) or self._before[key]
+            posting, unfit = self._with_amount(leg, state)
+            decision = self._debit(posting, state, key, unfit) if leg.is_debit else self._credit(posting, state, key, unfit)
+            if not decision.posted:
+                self.postings, self.decisions, self.refused = [posting], [decision], decision
+                return
+            self.postings.append(posting)
+            self.decisions.append(decision)
+
+    def _with_amount(self, leg: Posting, state: AccountState) -> tuple[Posting, Refusal | None]:
+        """The leg with what it books, where that is known only now; or why it can't be."""
+        request = self._bundle.request
+        minor_units = leg.amount.minor_units
+        if request.reverses is not None:
+            found = self._share_taken_back(leg)
+            if isinstance(found, Refusal):
+                return leg, found
+            minor_units = found
+        elif request.balancing:
+            # The debit is decided first; what it took is what the credit brings.
+            minor_units = (
+                min(minor_units, max(state.available - state.minimum_balance, 0)) if leg.is_debit else self.postings[0].amount.minor_units
+            ) or minor_units
+        if minor_units == leg.amount.minor_units and not self._bundle.linked:
+            return leg, None
+        transit = self.postings[0].amount if leg.transit is not None and self.postings and not request.shares else leg.transit
+        amount = Money.model_construct(minor_units=minor_units, currency=leg.amount.currency)
+        if amount == leg.amount and transit == leg.transit:
+            return leg, None
+        return leg.model_copy(update={"amount": amount, "transit": transit}), None
+
+    def _share_taken_back(self, leg: Posting) -> int | Refusal:
+        request, original = self._bundle.request, self.original
+        # A reversal's debit takes back a credit, and the other way round.
+        taken = original.legs.get((leg.account_id, not leg.is_debit)) if original is not None else None
+        if original is None or taken is None or not original.completed or original.is_reversal:
+            detail = (
+                f"transaction {request.reverses} is not a completed one with a leg on account {leg.account_id} that could be taken back"
+            )
+            return Refusal(code=RefusalCode.NOT_REVERSIBLE, detail=detail, account_id=leg.account_id)
+        part = request.amount.minor_units
+        if request.amount.currency != original.amount.currency or original.reversed_amount + part > original.amount.minor_units:
+            left = Money(minor_units=original.amount.minor_units - original.reversed_amount, currency=original.amount.currency)
+            detail = f"of transaction {request.reverses} {left} are left to reverse, less than {request.amount}"
+            return Refusal(code=RefusalCode.REVERSAL_EXCEEDS_ORIGINAL, detail=detail, account_id=leg.account_id)
+        _, booked, already = taken
+        share = reversed_share(
+            booked, already=already, original=original.amount.minor_units, reversed_before=original.reversed_amount, part=part
+        )
+        if share <= 0:
+            detail = f"{request.amount} is less than half a minor unit of {leg.amount.currency}"
+            return Refusal(code=RefusalCode.CONVERSION_ROUNDS_TO_ZERO, detail=detail)
+        self.taken_back[leg.account_id, not leg.is_debit] = share
+        return share
+
+    def _debit(self, posting: Posting, state: AccountState, key: _AccountKey, unfit: Refusal | None) -> Decision:
+        request = self._bundle.request
+        minor_units = posting.amount.minor_units
+        is_reversal = request.reverses is not None
+        captures = request.hold_id is not None and posting.leg is LegName.DEBIT
+        refusal = debit_status_refusal(state)
+        if is_reversal and refusal is not None and refusal.code is RefusalCode.ACCOUNT_DORMANT:
+            refusal = None  # Dormancy is about the customer's own debits.
+        refusal = refusal or unfit
+        released = 0
+        if captures and refusal is None:
+            hold_key = (*key, request.hold_id or "")
+            hold = self._opened.holds.get(hold_key)
+            refusal = capture_refusal(hold, minor_units, currency=state.currency, hold_id=hold_key[2], account_id=state.account_id)
+            if hold is not None and refusal is None:
+                after, released = hold.after_capture(minor_units, final=request.releases_hold)
+                self.hold = (hold_key, hold, after, released)
+        elif refusal is None and request.override is None:
+            # A reversal is the bank's doing: the customer's limits don't count for it.
+            refusal = (None if is_reversal else limit_refusal(state, minor_units)) or funds_refusal(state, minor_units)
+        if refusal is not None:
+            return self._decision(posting, refusal=refusal)
+        # What a hold counted for the limits when it was authorised doesn't count again.
+        spent = 0 if captures or is_reversal else minor_units
+        after_it = state.after_debit(minor_units, released=released, spent=spent)
+        self.states[key] = after_it
+        self.debited[key] = self.debited.get(key, 0) + minor_units
+        return self._decision(posting, after=after_it)
+
+    def _credit(self, posting: Posting, state: AccountState, key: _AccountKey, unfit: Refusal | None) -> Decision:
+        if posting.leg is LegName.COMPENSATION:
+            refusal = None  # It gives back what this transaction took: no status and no maximum may stand in the way.
+        else:
+            refusal = credit_status_refusal(state.status, state.account_id) or unfit or credit_refusal(state, posting.amount.minor_units)
+        if refusal is not None:
+            return self._decision(posting, refusal=refusal)
+        if state.locked:
+            self.states[key] = state.after_credit(posting.amount.minor_units)
+        return self._decision(posting)
+
+    def _decision(self, posting: Posting, *, refusal: Refusal | None = None, after: AccountState | None = None) -> Decision:
+        # Not validated: all of it comes from models that are, and one of these is made for each leg.
+        return Decision.model_construct(
+            leg=posting.leg,
+            account_id=posting.account_id,
+            outcome=Outcome.REFUSED if refusal else Outcome.POSTED,
+            amount=posting.amount,
+            conversion=posting.conversion,
+            value_date=posting.value_date,
+            decided_at=self.clock,
+            refusal=refusal,
+            version=after.version if after else None,
+            ledger_after=after.ledger if after else None,
+            available_after=after.available if after else None,
+            hold_id=posting.request.hold_id if posting.leg is LegName.DEBIT else None,
+            override=posting.request.override if posting.is_debit else None,
+        )
+
+
+def _standing(posting: Posting, known: Known) -> Decision | CasaflowError | None:
+    """What stands of a leg whose transaction was recorded before; None when it is to be decided."""
+    if known.decision is not None:
+        return known.decision
+    if known.status not in FINAL_STATUSES:
+        return None
+    if known.status is not TransactionStatus.REJECTED or known.finished_at is None:
+        return LedgerIntegrityError(
+            f"the {posting.leg} leg of transaction {posting.request.transaction_id} comes after the transaction's end"
+        )
+    # A rejection came first, so nothing may be posted any more: the leg is refused for the transaction's reason.
+    return Decision(
+        leg=posting.leg,
+        account_id=posting.account_id,
+        outcome=Outcome.REFUSED,
+        amount=posting.amount,
+        conversion=posting.conversion,
+        value_date=posting.value_date,
+        decided_at=known.finished_at,
+        refusal=known.reason,
+    )
