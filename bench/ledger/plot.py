@@ -55,7 +55,7 @@ def draw(medians: Mapping[str, Figures], target: Path, *, title: str) -> None:
         BenchError: matplotlib isn't installed.
         OSError: the file can't be written.
     """
-    drawing = load_matplotlib().Figure(figsize=(13, 9), layout="constrained")
+    drawing = load_matplotlib().Figure(figsize=(14, 10), layout="constrained")
     drawing.suptitle(title, fontsize=10)
     axes = drawing.subplots(2, 2)
     _rates(axes[0][0], medians, Mix.DEBITS)
@@ -83,7 +83,9 @@ def _rates(axes: Any, medians: Mapping[str, Figures], mix: Mix) -> None:  # noqa
     axes.set_title(f"{mix} per second")
     axes.set_xlabel("in flight")
     axes.grid(visible=True, alpha=0.3)
-    _legend(axes)
+    # Below, where it hides no line.
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _storm(axes: Any, medians: Mapping[str, Figures]) -> None:  # noqa: ANN401
