@@ -1,8 +1,8 @@
 """Statements and balances in time on an account with a million entries, among many small accounts, and what their indexes cost.
 
-``python -m bench.statements [--entries N] [--explain] [--json]`` uses the PostgreSQL of the running stack (or ``--dsn``), in a database of
-its own that is dropped at the end. Latencies are those of a caller in Python, the round trips included; *generic plan* is the plan that
-PostgreSQL may fall back to for a prepared statement, which knows nothing of the account's size.
+``python -m bench.statements [--entries N] [--explain] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running
+stack, in a database of its own that is dropped at the end. Latencies are those of a caller in Python, the round trips included; *generic
+plan* is the plan that PostgreSQL may fall back to for a prepared statement, which knows nothing of the account's size.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ import statistics
 import sys
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
-from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench.ledger.server import BenchError, database_url, own_database, server_url
 from infra.postgres import statements
 from infra.postgres.checkpoints import PostgresCheckpoints
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
 from infra.postgres.statements import PostgresStatements
-from infra.settings import Settings
-from infra.stack.control import read_stack_info
 from ledger.statements import StatementOrder, StatementRequest
 
 if TYPE_CHECKING:
@@ -52,15 +49,21 @@ _OPEN: LiteralString = """
 """
 _CREDITS: LiteralString = """
     INSERT INTO offline_entry (tenant, account_id, currency, amount, transaction_id, leg, posted_at, value_date)
-    SELECT 'bench', %(account)s, 'EUR', 1 + i %% 977, gen_random_uuid(), 'credit', t.at, CAST(t.at AS date) + CAST(i %% 5 AS integer) - 2
-      FROM generate_series(1, %(entries)s) AS i CROSS JOIN LATERAL (SELECT %(begin)s + i * interval '60 seconds' AS at) AS t
+    SELECT a.tenant, a.account_id, 'EUR', 1 + i %% 977, gen_random_uuid(), 'credit', t.at, CAST(t.at AS date) + CAST(i %% 5 AS integer) - 2
+      FROM account a
+     CROSS JOIN LATERAL generate_series(1, CASE a.account_id WHEN 'hot' THEN %(entries)s ELSE %(lines)s END) AS i
+     CROSS JOIN LATERAL (SELECT %(begin)s + i * interval '60 seconds' AS at) AS t
      WHERE i %% 3 <> 0
+     ORDER BY i
 """
 _DEBITS: LiteralString = """
     INSERT INTO online_entry (tenant, account_id, version, currency, amount, balance_after, available_after, transaction_id, leg,
                               posted_at, value_date)
-    SELECT 'bench', %(account)s, i / 3, 'EUR', 1 + i %% 97, 0, 0, gen_random_uuid(), 'debit', t.at, CAST(t.at AS date)
-      FROM generate_series(3, %(entries)s, 3) AS i CROSS JOIN LATERAL (SELECT %(begin)s + i * interval '60 seconds' AS at) AS t
+    SELECT a.tenant, a.account_id, i / 3, 'EUR', 1 + i %% 97, 0, 0, gen_random_uuid(), 'debit', t.at, CAST(t.at AS date)
+      FROM account a
+     CROSS JOIN LATERAL generate_series(3, CASE a.account_id WHEN 'hot' THEN %(entries)s ELSE %(lines)s END, 3) AS i
+     CROSS JOIN LATERAL (SELECT %(begin)s + i * interval '60 seconds' AS at) AS t
+     ORDER BY i
 """
 _TRANSACTIONS: LiteralString = """
     INSERT INTO transaction (tenant, transaction_id, fingerprint, kind, creditor, request, status, submitted_by, submitted_at, finished_at)
@@ -102,29 +105,13 @@ class Reading:
     ask: Callable[[], Awaitable[object]]
 
 
-@contextmanager
-def database_of_its_own(dsn: str) -> Iterator[str]:
-    """A migrated database that is dropped at the end."""
-    name = f"bench_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = f"{dsn.rpartition('/')[0]}/{name}"
-    try:
-        upgrade(url)
-        yield url
-    finally:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
 def fill(url: str, entries: int, step: Callable[[str], None]) -> None:
     """Write the accounts' entries at once, past the posting functions, as a migration from another system would."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_OPEN, {"small": SMALL_ACCOUNTS})
-        for account, lines in [(_HOT, entries), *((f"small-{number}", SMALL_LINES) for number in range(1, SMALL_ACCOUNTS + 1))]:
-            values = {"account": account, "entries": lines, "begin": _BEGIN}
-            connection.execute(_CREDITS, values)
-            connection.execute(_DEBITS, values)
+        values = {"entries": entries, "lines": SMALL_LINES, "begin": _BEGIN}
+        connection.execute(_CREDITS, values)
+        connection.execute(_DEBITS, values)
         step("entries written")
         connection.execute(_TRANSACTIONS)
         connection.execute("VACUUM ANALYZE")
@@ -255,18 +242,17 @@ def main(arguments: list[str]) -> None:
     """Fill, read, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.statements", description=__doc__)
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the large account")
-    parser.add_argument("--dsn", help="a PostgreSQL server; the running stack's unless given")
     parser.add_argument("--explain", action="store_true", help="print the plans of a page in the middle")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
-    dsn = options.dsn
-    if dsn is None:
-        info = read_stack_info(Settings().home)
-        if info is None:
-            sys.exit("nothing runs: `casaflow up --detach` first, or give --dsn")
-        dsn = info.postgres_dsn
     steps = 16
-    with Progress(console=Console(stderr=True)) as shown, database_of_its_own(dsn) as url:
+    try:
+        server = server_url()
+    except BenchError as error:
+        sys.exit(str(error))
+    with Progress(console=Console(stderr=True)) as shown, own_database(server) as name:
+        url = database_url(server, name)
+        upgrade(url)
         task = shown.add_task("filling", total=steps)
 
         def step(what: str) -> None:

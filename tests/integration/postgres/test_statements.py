@@ -234,6 +234,19 @@ async def test_a_posting_that_has_begun_between_two_looks_of_one_database_transa
         assert await settled_until() > late.posted_at
 
 
+async def test_a_posting_is_seen_as_open_from_before_it_takes_its_booking_time(bank: Bank, statements: PostgresStatements) -> None:
+    account = await bank.open()
+    async with connected(bank.url, autocommit=False) as connection:
+        # The first half of every posting, before anything is written.
+        values = {"tenants": [bank.tenant], "accounts": [account]}
+        opened = await connection.execute("SELECT opened_at FROM open_accounts(%(tenants)s, %(accounts)s, ARRAY[false])", values)
+        found = await opened.fetchone()
+        assert found is not None
+        settled_until = await statements.settled_until()
+        assert settled_until is not None
+        assert settled_until <= found["opened_at"]
+
+
 async def test_nothing_is_settled_where_the_start_of_a_writing_session_is_hidden(bank: Bank, statements: PostgresStatements) -> None:
     account = await bank.open(funds=1)
     role = sql.Identifier(f"limited_{uuid.uuid4().hex[:12]}")
