@@ -99,10 +99,14 @@ LEDGER_RULES: Final = (
     # ---- 2: a transaction id is posted at most once per leg ----
     _rule(
         2,
+        # Each of several creditors has one entry, and no account has two.
         f"""
-        SELECT format('transaction %s of tenant %s: its %s leg has %s entries', transaction_id, tenant, leg, count(*))
-          FROM ({_CUSTOMER_ENTRIES}) AS e
-         GROUP BY tenant, transaction_id, leg HAVING count(*) > 1
+        SELECT format('transaction %s of tenant %s: its %s leg has %s entries', e.transaction_id, e.tenant, e.leg, e.entries)
+          FROM (SELECT tenant, transaction_id, leg, count(*) AS entries, count(DISTINCT account_id) AS accounts
+                  FROM ({_CUSTOMER_ENTRIES}) AS both_sides GROUP BY 1, 2, 3 HAVING count(*) > 1) AS e
+          LEFT JOIN transaction t USING (tenant, transaction_id)
+         WHERE e.entries > e.accounts OR e.leg <> 'credit'
+            OR e.entries > coalesce(jsonb_array_length(t.request -> 'shares'), 1)
         """,  # noqa: S608
     ),
     _rule(
@@ -218,8 +222,9 @@ LEDGER_RULES: Final = (
                   FROM transaction t LEFT JOIN decision d USING (tenant, transaction_id)
                  GROUP BY t.tenant, t.transaction_id) AS told
          WHERE NOT coalesce(CASE status
-               WHEN 'completed' THEN array_remove(legs, 'fee posted') = CASE kind
+               WHEN 'completed' THEN array_remove(legs, 'fee posted') = CAST(CASE kind
                     WHEN 'deposit' THEN '{credit posted}' WHEN 'withdrawal' THEN '{debit posted}' ELSE '{credit posted,debit posted}' END
+                    AS text[])
                     AND (kind <> 'deposit' OR legs = '{credit posted}')
                -- Of legs that are posted together the one that was refused is told of, whichever it is.
                WHEN 'rejected' THEN legs IS NULL OR cardinality(legs) = 1
