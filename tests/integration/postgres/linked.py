@@ -1,0 +1,37 @@
+"""Legs that a test posts together, and what must be true of the tables afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.postgres.proof import PostgresProof
+from ledger.money import Money
+from ledger.postings import LinkedPosting, linked_posting
+from ledger.rates import Conversion
+from ledger.requests import AccountRef, Share
+from tests.integration.postgres.bank import BOOKING_DATE, Bank
+
+
+def euro(minor_units: int) -> Money:
+    return Money(minor_units=minor_units, currency="EUR")
+
+
+def together(bank: Bank, *, conversion: Conversion | None = None, **request: Any) -> LinkedPosting:
+    """All legs of the request that :meth:`Bank.request` makes of the arguments."""
+    return linked_posting(bank.request(**request), conversion=conversion, booking_date=BOOKING_DATE)
+
+
+def shares_of(amounts: dict[str, int], currency: str = "EUR") -> tuple[Share, ...]:
+    return tuple(
+        Share(account=AccountRef(account_id=account, currency=currency), amount=Money(minor_units=amount, currency=currency))
+        for account, amount in amounts.items()
+    )
+
+
+async def assert_nothing_is_wrong(bank: Bank) -> None:
+    """Every rule that `casaflow check` knows of the ledger's tables holds for this bank, and its GL and its customers sum to zero."""
+    evidence = await PostgresProof(bank.database).ledger()
+    mine = [line for truth in evidence.violations.values() for line in truth.shown if bank.tenant in line]
+    assert not mine, mine
+    hidden = [truth.total - len(truth.shown) for truth in evidence.violations.values()]
+    assert not any(hidden), "more violations than are listed, so that this bank's may be among the others"
