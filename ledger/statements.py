@@ -166,7 +166,7 @@ class StatementEntry(BaseModel):
     version: int | None
     """A debit's gapless number on its account; None for a credit."""
     counterparty: str | None
-    """The transaction's other account; None for a deposit or a withdrawal."""
+    """The transaction's other account; None for a deposit or a withdrawal, and for the debtor of several shares."""
     reference: str | None
     remittance_information: str | None
 

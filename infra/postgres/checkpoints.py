@@ -110,7 +110,7 @@ class Advanced:
 
 
 class PostgresCheckpoints:
-    """Derived data: emptying both tables in one database transaction loses nothing, and the next run makes it again."""
+    """Derived data: ``TRUNCATE balance_checkpoint, value_date_balance`` loses nothing, and the next run makes it again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

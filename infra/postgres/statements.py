@@ -91,7 +91,7 @@ def _page(direction: str) -> TextClause:
          CROSS JOIN LATERAL ({_before("online_entry")}) AS debits)
     SELECT a.currency, opening.balance AS opening_balance, (SELECT count(*) FROM found) > :limit AS more, {_CHECKPOINTED_UNTIL},
            l.posted_at, CAST(l.transaction_id AS text) AS transaction_id, l.leg, l.direction, l.amount, l.value_date, l.version,
-           CASE a.account_id WHEN t.debtor THEN t.creditor WHEN t.creditor THEN t.debtor END AS counterparty,
+           CASE a.account_id WHEN t.debtor THEN t.creditor ELSE t.debtor END AS counterparty,
            t.request ->> 'reference' AS reference, t.request ->> 'remittance_information' AS remittance_information
       FROM account a
      CROSS JOIN opening

@@ -162,6 +162,23 @@ async def test_a_line_tells_what_its_transaction_says(bank: Bank, statements: Po
     assert (paid_in.counterparty, paid_in.reference) == (None, None)
 
 
+async def test_counterparty_of_a_share_is_the_debtor_and_the_debtor_of_several_shares_has_none(
+    bank: Bank, statements: PostgresStatements
+) -> None:
+    debtor, sharer = await bank.open(), await bank.open()
+    paid = entry(-100, NOON, version=1)
+    await write(bank, debtor, [paid])
+    await write(bank, sharer, [replace(paid, amount=60, leg="credit", version=None)])
+    await bank.rows.execute(
+        "INSERT INTO transaction (tenant, transaction_id, fingerprint, kind, debtor, request, status, submitted_by, submitted_at,"
+        " finished_at) VALUES (%s, %s, '', 'transfer', %s, '{}', 'completed', 'teller', %s, %s)",
+        (bank.tenant, paid.transaction_id, debtor, NOON, NOON),
+    )
+    (paid_line,) = (await statements.page(bank.tenant, StatementRequest(account_id=debtor))).lines
+    (share_line,) = (await statements.page(bank.tenant, StatementRequest(account_id=sharer))).lines
+    assert (paid_line.counterparty, share_line.counterparty) == (None, debtor)
+
+
 async def test_several_debits_of_one_transaction_are_lines_of_their_own(bank: Bank, statements: PostgresStatements) -> None:
     account = await bank.open()
     await bank.rows.execute("ALTER TABLE online_entry DROP CONSTRAINT IF EXISTS online_entry_leg_check")  # whatever legs there will be
