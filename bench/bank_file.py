@@ -30,7 +30,7 @@ from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.migrate import upgrade
-from ledger.accounts import AccountKind
+from ledger.accounts import AccountKind, AccountRules
 from ledger.errors import CasaflowError
 from ledger.ids import entry_transaction_id
 from ledger.money import Money
@@ -150,7 +150,7 @@ class BankFile:
             account_id=history.account_id,
             currency=history.currency,
             kind=AccountKind.CURRENT,
-            overdraft_limit=history.overdraft_needed.minor_units,
+            rules=AccountRules(overdraft_limit=history.overdraft_needed.minor_units),
         )
 
     async def _post_in_order(self, lines: Sequence[Line], run: Run, answered: Callable[[], object]) -> None:

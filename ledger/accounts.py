@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger.money import Money
+from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.refusals import Refusal, RefusalCode
 
 
@@ -31,30 +31,37 @@ class AccountStatus(StrEnum):
     CLOSED = "closed"
 
 
-class Account(BaseModel):
-    """An account as it was opened, and its rules as they are now."""
+class AccountRules(BaseModel):
+    """What an account's legs are decided by, its status aside. Amounts in minor units of its currency."""
 
     model_config = ConfigDict(frozen=True)
+
+    overdraft_limit: int = Field(default=0, ge=0, le=MAX_MINOR_UNITS)
+    """How far the ledger balance may go below zero."""
+    minimum_balance: int = Field(default=0, ge=0, le=MAX_MINOR_UNITS)
+    """What a debit must leave available."""
+    maximum_balance: int | None = Field(default=None, ge=1, le=MAX_MINOR_UNITS)
+    """What a credit may bring the ledger balance to; None: any. With one, credits take the online row's lock."""
+    transaction_limit: int | None = Field(default=None, ge=0, le=MAX_MINOR_UNITS)
+    """What one debit may take; None: any."""
+    daily_limit: int | None = Field(default=None, ge=0, le=MAX_MINOR_UNITS)
+    """What the debits and holds of one day in `time_zone` may take together; None: any."""
+    monthly_limit: int | None = Field(default=None, ge=0, le=MAX_MINOR_UNITS)
+    """What the debits and holds of one calendar month in `time_zone` may take together; None: any."""
+    time_zone: str = "UTC"
+    """IANA name; days and months of the limits begin at its midnight."""
+
+
+class Account(AccountRules):
+    """An account, with its rules as they are now."""
 
     tenant: str
     account_id: str
     currency: str
     kind: AccountKind
     status: AccountStatus
-    overdraft_limit: int = Field(ge=0)
-    """Minor units that the ledger balance may go below zero."""
-    minimum_balance: int = Field(default=0, ge=0)
-    """Minor units that a debit must leave available."""
-    maximum_balance: int | None = None
-    """Minor units that a credit may bring the ledger balance to; None: any. With one, credits take the online row's lock."""
-    transaction_limit: int | None = None
-    """Minor units that one debit may take; None: any."""
-    daily_limit: int | None = None
-    """Minor units that the debits of one day in `time_zone` may take together; None: any."""
-    monthly_limit: int | None = None
-    """Minor units that the debits of one calendar month in `time_zone` may take together; None: any."""
-    time_zone: str = "UTC"
-    """IANA name; days and months of the limits begin at its midnight."""
+    status_before_freeze: AccountStatus | None = None
+    """What unfreezing gives back; None where nothing is frozen."""
     opened_at: dt.datetime
 
 

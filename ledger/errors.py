@@ -88,7 +88,7 @@ class AccountConflictError(ConflictError):
 
     def __init__(self, *, account_id: str) -> None:
         self.account_id = account_id
-        super().__init__(f"account {account_id} exists already with another currency, kind or overdraft limit")
+        super().__init__(f"account {account_id} exists already with another currency or kind, or was opened with other rules")
 
 
 class IdempotencyKeyConflictError(ConflictError):
@@ -101,25 +101,99 @@ class IdempotencyKeyConflictError(ConflictError):
         super().__init__(f"Idempotency-Key {_shown(idempotency_key)} was used before with another body; use a new key for a new request")
 
 
-class AccountNotClosableError(ConflictError):
+class HoldConflictError(ConflictError):
+    """The hold id was used before with other content."""
+
+    code: ClassVar[str] = "hold-conflict"
+
+    def __init__(self, *, hold_id: str) -> None:
+        self.hold_id = hold_id
+        super().__init__(f"hold_id {hold_id} was used before with other content; the first content stands")
+
+
+class ImpossibleChangeError(ConflictError):
+    """A change that is well-formed, and that what is recorded rules out. A subclass for each reason."""
+
+    code: ClassVar[str] = "impossible-change"
+
+    def __init__(self, message: str, *, field: str, value: object, rule: str) -> None:
+        """Name what can't be.
+
+        Args:
+            message: the whole of it, for people.
+            field: what was to be changed.
+            value: to what.
+            rule: the rule that it breaks, as a sentence part.
+        """
+        self.field = field
+        self.value = value
+        self.rule = rule
+        super().__init__(message)
+
+
+class AccountNotClosableError(ImpossibleChangeError):
     """The account still has money, a hold, or an open transaction."""
 
     code: ClassVar[str] = "account-not-closable"
 
     def __init__(self, *, account_id: str, rule: str) -> None:
         self.account_id = account_id
-        self.rule = rule
-        super().__init__(f"account {account_id} can't be closed: {rule}")
+        super().__init__(f"account {account_id} can't be closed: {rule}", field="status", value="closed", rule=rule)
 
 
-class AccountClosedError(ConflictError):
+class AccountClosedError(ImpossibleChangeError):
     """A closed account takes no change of its rules."""
 
     code: ClassVar[str] = "account-closed"
 
-    def __init__(self, *, account_id: str) -> None:
+    def __init__(self, *, account_id: str, field: str = "status", value: object = None) -> None:
         self.account_id = account_id
-        super().__init__(f"account {account_id} is closed; a closed account stays closed")
+        rule = "must not change: a closed account stays closed"
+        super().__init__(f"account {account_id} is closed; a closed account stays closed", field=field, value=value, rule=rule)
+
+
+class AccountFrozenError(ImpossibleChangeError):
+    """A frozen account becomes neither dormant nor active by itself."""
+
+    code: ClassVar[str] = "account-frozen"
+
+    def __init__(self, *, account_id: str, value: str) -> None:
+        self.account_id = account_id
+        rule = "must not change while the account is frozen; unfreeze it first"
+        super().__init__(
+            f"account {account_id} is frozen, and can't become {value}; unfreeze it first", field="status", value=value, rule=rule
+        )
+
+
+class OverdraftInUseError(ImpossibleChangeError):
+    """The new overdraft limit is less than what debits and holds use already."""
+
+    code: ClassVar[str] = "overdraft-in-use"
+
+    def __init__(self, *, account_id: str, limit: str, used: str) -> None:
+        """Say how much is used.
+
+        Args:
+            account_id: whose limit it is.
+            limit: what it should become, in major units.
+            used: what it can't be below, in major units.
+        """
+        self.account_id = account_id
+        self.used = used
+        message = f"the overdraft limit of account {account_id} can't become {limit}: debits and holds use {used} of it"
+        super().__init__(message, field="overdraft_limit", value=limit, rule=f"must be at least {used}, which debits and holds use")
+
+
+class HoldNotVoidableError(ImpossibleChangeError):
+    """Only an open hold can be voided."""
+
+    code: ClassVar[str] = "hold-not-voidable"
+
+    def __init__(self, *, hold_id: str, status: str) -> None:
+        self.hold_id = hold_id
+        self.status = status
+        message = f"hold {hold_id} can't be voided: it is {status}"
+        super().__init__(message, field="status", value="voided", rule=f"must not change once a hold is {status}")
 
 
 class NotFoundError(CasaflowError):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ledger.money import Money
+from ledger.accounts import debit_refusal
+from ledger.errors import HoldNotVoidableError, InvalidInputError
+from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.refusals import Refusal, RefusalCode
+from ledger.requests import MAX_REFERENCE_LENGTH
+
+if TYPE_CHECKING:
+    from ledger.accounts import AccountState
 
 
 class HoldStatus(StrEnum):
@@ -33,10 +41,23 @@ class HoldRequest(BaseModel):
     hold_id: str
     account_id: str
     amount: Money
-    expires_at: dt.datetime
-    reference: str | None = None
+    expires_at: AwareDatetime
+    """From then on it holds nothing."""
+    reference: str | None = Field(default=None, min_length=1, max_length=MAX_REFERENCE_LENGTH)
     authorised_by: str
     """The authenticated principal."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all that the caller asked for, without who asked. The same id with another fingerprint is a conflict."""
+        content = {
+            "account_id": self.account_id,
+            "minor_units": self.amount.minor_units,
+            "currency": self.amount.currency,
+            "expires_at": self.expires_at.astimezone(dt.UTC).isoformat(),
+            "reference": self.reference,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
 
 class Hold(BaseModel):
@@ -53,6 +74,7 @@ class Hold(BaseModel):
     created_at: dt.datetime
     expires_at: dt.datetime
     closed_at: dt.datetime | None = None
+    """When it ceased to hold anything."""
     reference: str | None = None
     authorised_by: str
     refusal: Refusal | None = None
@@ -60,7 +82,7 @@ class Hold(BaseModel):
 
     @property
     def remaining(self) -> Money:
-        """What it still holds, if it is open and has not expired."""
+        """What it still holds."""
         open_units = self.amount.minor_units - self.captured.minor_units if self.status is HoldStatus.OPEN else 0
         return Money(minor_units=open_units, currency=self.amount.currency)
 
@@ -103,3 +125,42 @@ def capture_refusal(hold: HoldState | None, minor_units: int, *, currency: str, 
         left = Money(minor_units=hold.remaining, currency=currency)
         return refused(RefusalCode.HOLD_EXCEEDED, f"still holds {left}, less than {Money(minor_units=minor_units, currency=currency)}")
     return None
+
+
+def check_hold(request: HoldRequest, *, currency: str, now: dt.datetime) -> None:
+    """Refuse a hold that can't be decided, whatever the balance.
+
+    Args:
+        request: what was asked.
+        currency: the account's.
+        now: by the ledger's clock.
+
+    Raises:
+        InvalidInputError: the amount, its currency, or the end breaks a rule.
+    """
+    amount = request.amount
+    if not 0 < amount.minor_units <= MAX_MINOR_UNITS:
+        rule = "must be greater than zero, and at most 10^15 minor units"
+        raise InvalidInputError(field="amount", value=amount.decimal_string, rule=rule)
+    if amount.currency != currency:
+        raise InvalidInputError(field="currency", value=amount.currency, rule=f"must be the account's currency ({currency})")
+    if request.expires_at <= now:
+        raise InvalidInputError(field="expires_at", value=request.expires_at.isoformat(), rule="must be in the future")
+
+
+def hold_refusal(state: AccountState, minor_units: int) -> Refusal | None:
+    """Why money can't be set aside; None when it can. As for a debit: it is one that is booked later, or never."""
+    return debit_refusal(state, minor_units)
+
+
+def check_void(hold: Hold) -> bool:
+    """Whether a hold is to be voided now; False when it was before.
+
+    Raises:
+        HoldNotVoidableError: it was captured, refused or has expired.
+    """
+    if hold.status is HoldStatus.VOIDED:
+        return False
+    if hold.status is not HoldStatus.OPEN:
+        raise HoldNotVoidableError(hold_id=hold.hold_id, status=hold.status.value)
+    return True

@@ -89,7 +89,7 @@ async def _open_accounts(url: str, loads: Loads, unfunded: Sequence[str]) -> Non
     accounts = PostgresAccounts(database)
 
     async def open_one(account: str) -> None:
-        await accounts.open_account(tenant=TENANT, account_id=account, currency=CURRENCY, kind=AccountKind.CURRENT, overdraft_limit=0)
+        await accounts.open_account(tenant=TENANT, account_id=account, currency=CURRENCY, kind=AccountKind.CURRENT)
 
     try:
         await asyncio.gather(*(open_one(account) for account in (*all_account_ids(), *unfunded)))

@@ -1,49 +1,66 @@
-"""Accounts: opened, read, their balance, and changes of their status."""
+"""Accounts: opened, read, their balance, and changes of their rules and status.
+
+See ``docs/decisions/0011-rules-and-holds.md``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from psycopg.rows import dict_row
 from sqlalchemy import text
 
-from ledger.accounts import Account, AccountKind, AccountStatus, Balance
-from ledger.errors import AccountClosedError, AccountConflictError, AccountNotClosableError, NotFoundError
+from infra.postgres.locked_accounts import Opening
+from ledger.accounts import Account, AccountRules, Balance
+from ledger.errors import AccountConflictError, InvalidInputError, NotFoundError
+from ledger.rules import TIME_ZONE_RULE, after_close, after_rules_change, after_status_change
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
+    import psycopg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from infra.postgres.database import Database
+    from ledger.accounts import AccountKind, AccountState
+    from ledger.rules import StatusChange
 
 _COLUMNS: Final = (
     "tenant, account_id, currency, kind, status, overdraft_limit, minimum_balance, maximum_balance, transaction_limit, daily_limit, "
-    "monthly_limit, time_zone, opened_at"
+    "monthly_limit, time_zone, status_before_freeze, opened_at"
 )
+_RULES: Final = tuple(AccountRules.model_fields)
 _INSERT = text(f"""
     WITH opened AS (
-        INSERT INTO account (tenant, account_id, currency, kind, overdraft_limit)
-        VALUES (:tenant, :account_id, :currency, :kind, :overdraft_limit)
+        INSERT INTO account (tenant, account_id, currency, kind, {", ".join(_RULES)})
+        VALUES (:tenant, :account_id, :currency, :kind, {", ".join(f":{name}" for name in _RULES)})
         ON CONFLICT DO NOTHING
         RETURNING {_COLUMNS}),
     online AS (INSERT INTO online_balance (tenant, account_id) SELECT tenant, account_id FROM opened)
     SELECT {_COLUMNS} FROM opened
 """)  # noqa: S608  the columns are a constant of this module
+_OPENED_WITH = text("SELECT opened_with FROM account WHERE tenant = :tenant AND account_id = :account_id")
 _SELECT = text(f"SELECT {_COLUMNS} FROM account WHERE tenant = :tenant AND account_id = ANY (CAST(:account_ids AS text[]))")  # noqa: S608
 _BALANCE = text("""
     SELECT tenant, account_id, currency, offline, online, ledger, held, available, clock_timestamp() AS as_of
       FROM account_balance WHERE tenant = :tenant AND account_id = :account_id
 """)
 # Whoever changes an account's rules takes the online row, then the rules lock alone: debits wait for the first, credits for the second.
-_LOCK_ROW = text("SELECT 1 FROM online_balance WHERE tenant = :tenant AND account_id = :account_id FOR UPDATE")
-_LOCK_RULES = text("SELECT pg_advisory_xact_lock(rules_lock_key(:tenant, :account_id))")
-_SET_STATUS = text(f"""
-    UPDATE account SET status = :status WHERE tenant = :tenant AND account_id = :account_id RETURNING {_COLUMNS}
-""")  # noqa: S608
-_OPEN_TRANSACTIONS = text("""
-    SELECT count(*) FROM transaction
-     WHERE tenant = :tenant AND debtor = :account_id AND status IN ('processing', 'parked')
-""")
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LOCK: Final = "SELECT lock_account(%s, %s)"
+_EXPIRE_HOLDS: Final = "SELECT due FROM expire_holds(NULL, %s, %s)"
+_READ: Final = f"SELECT {_COLUMNS} FROM account WHERE tenant = %s AND account_id = %s"  # noqa: S608
+_TIME_ZONE_IS_KNOWN: Final = "SELECT time_zone_is_known(%s)"
+_CHANGE: Final = """
+    SELECT change_account(%(tenant)s, %(account_id)s, %(status)s, %(status_before_freeze)s, %(overdraft_limit)s, %(minimum_balance)s,
+                          %(maximum_balance)s, %(transaction_limit)s, %(daily_limit)s, %(monthly_limit)s, %(time_zone)s, %(changed_by)s)
+"""
+_OPEN_TRANSACTIONS: Final = """
+    SELECT count(*) FROM transaction WHERE tenant = %s AND debtor = %s AND status IN ('processing', 'parked')
+"""
+
+_IS_TIME_ZONE = text("SELECT time_zone_is_known(:time_zone)")
+_NO_RULES: Final = AccountRules()
 
 
 class PostgresAccounts:
@@ -53,7 +70,7 @@ class PostgresAccounts:
         self._database = database
 
     async def open_account(
-        self, *, tenant: str, account_id: str, currency: str, kind: AccountKind, overdraft_limit: int
+        self, *, tenant: str, account_id: str, currency: str, kind: AccountKind, rules: AccountRules = _NO_RULES
     ) -> tuple[Account, bool]:
         """Open an account, or find it opened with the same content.
 
@@ -62,29 +79,33 @@ class PostgresAccounts:
             account_id: its id, unique for the tenant.
             currency: ISO 4217 code; never changes.
             kind: current, savings or internal.
-            overdraft_limit: minor units that the ledger balance may go below zero.
+            rules: what its legs are decided by, until they are changed.
 
         Returns:
-            The account, and whether this call opened it.
+            The account as it is now, and whether this call opened it.
 
         Raises:
-            AccountConflictError: it exists with other content.
+            AccountConflictError: it was opened with other content.
+            InvalidInputError: the database knows no such time zone.
             UnavailableError: the database did not answer.
         """
-        content = {"currency": currency, "kind": kind, "overdraft_limit": overdraft_limit}
+        content = {"tenant": tenant, "account_id": account_id, "currency": currency, "kind": kind, **rules.model_dump()}
 
         async def work(connection: AsyncConnection) -> tuple[Account, bool]:
-            inserted = await connection.execute(_INSERT, {"tenant": tenant, "account_id": account_id, **content})
-            opened = inserted.mappings().one_or_none()
-            if opened is not None:
-                return Account.model_validate(dict(opened)), True
-            found = await _find(connection, tenant, [account_id])
-            return found[account_id], False
+            if rules.time_zone != _NO_RULES.time_zone:
+                known = await connection.execute(_IS_TIME_ZONE, {"time_zone": rules.time_zone})
+                _check_time_zone(rules.time_zone, is_known=known.scalar_one())
+            inserted = (await connection.execute(_INSERT, content)).mappings().one_or_none()
+            if inserted is not None:
+                return Account.model_validate(dict(inserted)), True
+            account = (await _find(connection, tenant, [account_id]))[account_id]
+            stored = (await connection.execute(_OPENED_WITH, {"tenant": tenant, "account_id": account_id})).scalar_one()
+            opened_with = AccountRules.model_validate(stored or account.model_dump(include=set(_RULES)))
+            if (account.currency, account.kind, opened_with) != (currency, kind, rules):
+                raise AccountConflictError(account_id=account_id)
+            return account, False
 
-        account, created = await self._database.run(work)
-        if not created and account.model_dump(include=set(content)) != content:
-            raise AccountConflictError(account_id=account_id)
-        return account, created
+        return await self._database.run(work)
 
     async def get(self, tenant: str, account_id: str) -> Account | None:
         """The account, or None.
@@ -119,46 +140,87 @@ class PostgresAccounts:
 
         return await self._database.run_statement(work)
 
-    async def change_status(self, tenant: str, account_id: str, status: AccountStatus) -> Account:
-        """Freeze, unfreeze or reactivate an account. Legs in flight are decided before or after it, never in between.
+    async def change_status(self, tenant: str, account_id: str, change: StatusChange, *, by: str) -> Account:
+        """Freeze, unfreeze, make dormant or reactivate. Legs in flight are decided before it or after it, never in between.
+
+        Args:
+            tenant: whose account it is.
+            account_id: its id.
+            change: what to do.
+            by: the principal who does it.
 
         Raises:
             NotFoundError: there is no such account.
             AccountClosedError: the account is closed.
-            UnavailableError: the database did not answer.
+            AccountFrozenError: it is frozen, and the change isn't about that.
+            UnavailableError: the outcome is unknown; change it again.
         """
+        return await self._change(tenant, account_id, lambda account, _: after_status_change(account, change), by=by)
 
-        async def work(connection: AsyncConnection) -> Account:
-            await _lock_rules(connection, tenant, account_id)
-            return await _set_status(connection, tenant, account_id, status)
+    async def change_rules(self, tenant: str, account_id: str, changes: Mapping[str, int | str | None], *, by: str) -> Account:
+        """Give an account other rules. What was decided before stays decided, whatever the new rules say of it.
 
-        return await self._database.run(work)
+        Args:
+            tenant: whose account it is.
+            account_id: its id.
+            changes: new values, in minor units where they are amounts, by the fields of :class:`ledger.accounts.AccountRules`.
+            by: the principal who does it.
 
-    async def close(self, tenant: str, account_id: str) -> Account:
+        Raises:
+            NotFoundError: there is no such account.
+            AccountClosedError: the account is closed.
+            OverdraftInUseError: the new overdraft limit is less than what debits and holds use of it.
+            InvalidInputError: the database knows no such time zone.
+            UnavailableError: the outcome is unknown; change it again.
+        """
+        if "time_zone" in changes:
+            await self._check_time_zone(str(changes["time_zone"]))
+        return await self._change(tenant, account_id, lambda account, state: after_rules_change(account, state, changes), by=by)
+
+    async def close(self, tenant: str, account_id: str, *, by: str) -> Account:
         """Close an account that has no money, no hold and no open transaction. Closing a closed account changes nothing.
 
         Raises:
             NotFoundError: there is no such account.
             AccountNotClosableError: money, a hold or an open transaction is left.
-            UnavailableError: the database did not answer.
+            UnavailableError: the outcome is unknown; close it again.
         """
 
-        async def work(connection: AsyncConnection) -> Account:
-            before = await _lock_rules(connection, tenant, account_id)
-            if before.status is AccountStatus.CLOSED:
-                return before
-            key = {"tenant": tenant, "account_id": account_id}
-            # New statements, after the locks were granted, so that they see every leg that was decided before.
-            balance = (await connection.execute(_BALANCE, key)).mappings().one()
-            if balance["ledger"] != 0:
-                raise AccountNotClosableError(account_id=account_id, rule="its ledger balance must be zero")
-            if balance["held"] != 0:
-                raise AccountNotClosableError(account_id=account_id, rule="it must have no open hold")
-            if (await connection.execute(_OPEN_TRANSACTIONS, key)).scalar_one():
-                raise AccountNotClosableError(account_id=account_id, rule="its transactions must have ended")
-            return await _set_status(connection, tenant, account_id, AccountStatus.CLOSED)
+        async def work(driver: psycopg.AsyncConnection[Any]) -> Account:
+            key = [tenant, account_id]
+            async with driver.pipeline():
+                await driver.execute(_BEGIN)
+                await driver.execute(_LOCK, key)
+                await driver.execute(_EXPIRE_HOLDS, key)
+                counted = await driver.execute(_OPEN_TRANSACTIONS, key)
+                before, state = await _read_locked(driver, tenant, account_id)
+            (open_transactions,) = await counted.fetchone() or (0,)
+            after = after_close(before, state, open_transactions=open_transactions)
+            return await _store(driver, before, after, by=by)
 
-        return await self._database.run(work)
+        return await self._database.run_on_driver(work)
+
+    async def _change(self, tenant: str, account_id: str, decide: Callable[[Account, AccountState], Account], *, by: str) -> Account:
+        async def work(driver: psycopg.AsyncConnection[Any]) -> Account:
+            async with driver.pipeline():
+                await driver.execute(_BEGIN)
+                await driver.execute(_LOCK, [tenant, account_id])
+                before, state = await _read_locked(driver, tenant, account_id)
+            return await _store(driver, before, decide(before, state), by=by)
+
+        return await self._database.run_on_driver(work)
+
+    async def _check_time_zone(self, time_zone: str) -> None:
+        async def work(driver: psycopg.AsyncConnection[Any]) -> bool:
+            (is_known,) = await (await driver.execute(_TIME_ZONE_IS_KNOWN, [time_zone])).fetchone() or (False,)
+            return bool(is_known)
+
+        _check_time_zone(time_zone, is_known=await self._database.run_on_driver(work))
+
+
+def _check_time_zone(time_zone: str, *, is_known: bool) -> None:
+    if not is_known:
+        raise InvalidInputError(field="time_zone", value=time_zone, rule=TIME_ZONE_RULE)
 
 
 async def _find(connection: AsyncConnection, tenant: str, account_ids: Collection[str]) -> dict[str, Account]:
@@ -166,19 +228,20 @@ async def _find(connection: AsyncConnection, tenant: str, account_ids: Collectio
     return {row["account_id"]: Account.model_validate(dict(row)) for row in found.mappings()}
 
 
-async def _lock_rules(connection: AsyncConnection, tenant: str, account_id: str) -> Account:
-    key = {"tenant": tenant, "account_id": account_id}
-    await connection.execute(_LOCK_ROW, key)
-    await connection.execute(_LOCK_RULES, key)
-    found = await _find(connection, tenant, [account_id])
-    if account_id not in found:
+async def _read_locked(driver: psycopg.AsyncConnection[Any], tenant: str, account_id: str) -> tuple[Account, AccountState]:
+    """An account and its state, in new statements, after its locks were granted: they see every leg that was decided before."""
+    reading = await driver.cursor(row_factory=dict_row).execute(_READ, [tenant, account_id])
+    opening = await Opening.send(driver, tenant, account_id)
+    row, opened = await reading.fetchone(), await opening.account()
+    if row is None or opened is None:  # without a state it is one of the bank's own, which takes no leg
         raise NotFoundError(kind="account", identifier=account_id)
-    return found[account_id]
+    return Account.model_validate(row), opened.state
 
 
-async def _set_status(connection: AsyncConnection, tenant: str, account_id: str, status: AccountStatus) -> Account:
-    # The check and the change stand under the rules lock, so nothing can come in between.
-    if (await _find(connection, tenant, [account_id]))[account_id].status is AccountStatus.CLOSED:
-        raise AccountClosedError(account_id=account_id)
-    changed = await connection.execute(_SET_STATUS, {"tenant": tenant, "account_id": account_id, "status": status})
-    return Account.model_validate(dict(changed.mappings().one()))
+async def _store(driver: psycopg.AsyncConnection[Any], before: Account, after: Account, *, by: str) -> Account:
+    if after == before:
+        return before
+    async with driver.pipeline():
+        await driver.execute(_CHANGE, {**after.model_dump(), "changed_by": by})
+        await driver.execute("COMMIT")
+    return after

@@ -67,6 +67,12 @@ Amount = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"], "description": "In major units."}),
 ]
 """Read by :meth:`ledger.money.Money.parse`, which knows the currency's decimals. A JSON number is refused: it may have been a float."""
+AmountOrNone = Annotated[
+    object,
+    BeforeValidator(_one_value),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]}, {"type": "null"}]}),
+]
+"""Of a rule that an account may do without: null takes it away."""
 Text = Annotated[str, AfterValidator(_printable)]
 AccountId = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,33}$", "examples": ["704"]})]
 Currency = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})]
@@ -79,14 +85,41 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AccountBody(_Body):
-    """A new account."""
+AMOUNT_RULES: Final = ("overdraft_limit", "minimum_balance", "maximum_balance", "transaction_limit", "daily_limit", "monthly_limit")
+"""Fields of the rules that are amounts in the account's currency."""
+
+
+class RulesBody(_Body):
+    """Rules of an account: what is not given stays as it is."""
+
+    overdraft_limit: Amount = "0"
+    """How far below zero the ledger balance may go."""
+    minimum_balance: Amount = "0"
+    """What a debit must leave available."""
+    maximum_balance: AmountOrNone = None
+    """What a credit may bring the ledger balance to."""
+    transaction_limit: AmountOrNone = None
+    """What one debit may take."""
+    daily_limit: AmountOrNone = None
+    """What the debits and holds of one day may take together."""
+    monthly_limit: AmountOrNone = None
+    """What the debits and holds of one calendar month may take together."""
+    time_zone: str = "UTC"
+    """IANA name; days and months of the limits begin at its midnight."""
+
+
+class AccountBody(RulesBody):
+    """A new account. Rules that are not given are as if there were none."""
 
     account_id: AccountId
     currency: Currency
     kind: Literal["current", "savings"] = "current"
-    overdraft_limit: Amount = "0"
-    """How far below zero the ledger balance may go."""
+
+
+class FreezeBody(_Body):
+    """What a freeze refuses from now on."""
+
+    side: Literal["debits", "credits", "both"] = "both"
 
 
 class TransactionBody(_Body):
@@ -112,14 +145,22 @@ class AccountView(BaseModel):
     kind: str
     status: str
     overdraft_limit: str
+    minimum_balance: str
+    maximum_balance: str | None
+    transaction_limit: str | None
+    daily_limit: str | None
+    monthly_limit: str | None
+    time_zone: str
     opened_at: dt.datetime
 
     @classmethod
     def of(cls, account: Account) -> AccountView:
         """The API's form of `account`."""
-        limit = Money(minor_units=account.overdraft_limit, currency=account.currency).decimal_string
-        fields = account.model_dump(include={"account_id", "currency", "kind", "status", "opened_at"})
-        return cls(**fields, overdraft_limit=limit)
+        fields = account.model_dump(include=set(cls.model_fields))
+        for name in AMOUNT_RULES:
+            if fields[name] is not None:
+                fields[name] = Money(minor_units=fields[name], currency=account.currency).decimal_string
+        return cls(**fields)
 
 
 class BalanceView(BaseModel):

@@ -18,6 +18,7 @@ from ledger.errors import (
     CasaflowError,
     ConflictError,
     IdempotencyKeyConflictError,
+    ImpossibleChangeError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -80,8 +81,11 @@ def _short(text: str) -> str:
 
 def invalid(error: InvalidInputError) -> Response:
     """The answer to a request of which a field breaks a rule."""
-    wrong = {"field": _short(error.field), "value": _shown(error.value), "rule": error.rule}
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[wrong])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[_wrong(error)])
+
+
+def _wrong(error: InvalidInputError | ImpossibleChangeError) -> dict[str, object]:
+    return {"field": _short(error.field), "value": _shown(error.value), "rule": error.rule}
 
 
 def _invalid(_request: Request, error: Exception) -> Response:
@@ -114,7 +118,7 @@ def _conflict(_request: Request, error: Exception) -> Response:
         raise error
     # The design's distinction: an id in use is a conflict with a resource, a key in use is a request that breaks the key's rule.
     status = HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, IdempotencyKeyConflictError) else HTTPStatus.CONFLICT
-    return problem(status, error.code, str(error))
+    return problem(status, error.code, str(error), errors=[_wrong(error)] if isinstance(error, ImpossibleChangeError) else ())
 
 
 def _not_found(_request: Request, error: Exception) -> Response:

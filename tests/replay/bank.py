@@ -138,7 +138,7 @@ class RecordedBank:
     async def open(self) -> None:
         for letter, currency in (("A", "EUR"), ("B", "EUR"), ("C", "CZK")):
             await self.accounts.open_account(
-                tenant=DEFAULT_TENANT, account_id=self.account_id(letter), currency=currency, kind=AccountKind.CURRENT, overdraft_limit=0
+                tenant=DEFAULT_TENANT, account_id=self.account_id(letter), currency=currency, kind=AccountKind.CURRENT
             )
         async with self.worker():
             funded = await self.start(creditor="A", amount="100")

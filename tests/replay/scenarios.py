@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from unittest.mock import patch
 
-from ledger.accounts import AccountStatus
 from ledger.decisions import LegName
 from ledger.errors import LedgerIntegrityError
 from ledger.refusals import RefusalCode
 from ledger.results import TransactionResult, TransactionStatus
+from ledger.rules import StatusChange
 from tests.replay.bank import Handle, RecordedBank
 from tests.workflow.conftest import eventually
 from workflows import policies
@@ -96,7 +96,7 @@ async def _rate_that_never_came(bank: RecordedBank) -> Handle:
 
 
 async def _credit_refused(bank: RecordedBank) -> Handle:
-    await bank.accounts.change_status("main", bank.account_id("B"), AccountStatus.CREDIT_FROZEN)
+    await bank.accounts.change_status("main", bank.account_id("B"), StatusChange.FREEZE_CREDITS, by="teller")
     async with bank.worker():
         return await _ended(await bank.start(debtor="A", creditor="B"))
 
@@ -157,7 +157,7 @@ async def _parked_at_the_credit(bank: RecordedBank) -> Handle:
 
 
 async def _parked_at_the_compensation(bank: RecordedBank) -> Handle:
-    await bank.accounts.change_status("main", bank.account_id("B"), AccountStatus.FROZEN)
+    await bank.accounts.change_status("main", bank.account_id("B"), StatusChange.FREEZE, by="teller")
     bank.troubles.errors[LegName.COMPENSATION].append(DEFECT)
     async with bank.worker():
         return await _ended(await _retried(await bank.start(debtor="A", creditor="B")))

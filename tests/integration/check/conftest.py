@@ -19,7 +19,7 @@ from infra.postgres.audit import AuditEffects
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
-from ledger.accounts import AccountKind, AccountStatus
+from ledger.accounts import AccountKind
 from ledger.decisions import Decision
 from ledger.events import TOPICS, Event
 from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
@@ -27,6 +27,7 @@ from ledger.rates import convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import TransactionKind, TransactionRequest
 from ledger.results import Rejection
+from ledger.rules import StatusChange
 from tests.stack_fixtures import RunningStack
 from tests.unit.ledger.builders import TODAY, rate, request
 
@@ -95,10 +96,8 @@ async def _fill(url: str) -> dict[str, str]:
     try:
         accounts = PostgresAccounts(database)
         for account_id, currency in (("A", "EUR"), ("B", "EUR"), ("C", "CZK"), ("F", "EUR")):
-            await accounts.open_account(
-                tenant="main", account_id=account_id, currency=currency, kind=AccountKind.CURRENT, overdraft_limit=0
-            )
-        await accounts.change_status("main", "F", AccountStatus.FROZEN)
+            await accounts.open_account(tenant="main", account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
+        await accounts.change_status("main", "F", StatusChange.FREEZE, by="teller")
         keeper = _Bookkeeper(database)
         for number in range(CREDITS_TO_FOLD):
             await keeper.carry_out(f"deposit {number}", creditor="A", amount="100.00")

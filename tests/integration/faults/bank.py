@@ -24,7 +24,7 @@ from infra.postgres.transactions import PostgresTransactions
 from infra.rates import EcbHistoryRates
 from infra.settings import Settings
 from infra.temporal.client import connect
-from ledger.accounts import AccountKind
+from ledger.accounts import AccountKind, AccountRules
 from ledger.events import TOPICS
 from ledger.ids import workflow_id
 from ledger.postings import conversion_pair
@@ -180,7 +180,7 @@ async def open_bank(stack: RunningStack, database: Database, settings: Settings)
             account_id=account_id,
             currency=_currency(account_id),
             kind=AccountKind.CURRENT,
-            overdraft_limit=OVERDRAFT_MINOR_UNITS,
+            rules=AccountRules(overdraft_limit=OVERDRAFT_MINOR_UNITS),
         )
         bank.expected[account_id] = 0
     return bank

@@ -17,15 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger, post_on
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
-from ledger.accounts import AccountKind, Balance
+from ledger.accounts import Account, AccountKind, AccountRules, AccountStatus, Balance
 from ledger.decisions import Decision
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
 from ledger.rates import Conversion
 from ledger.requests import AccountRef, TransactionRequest
+from ledger.rules import StatusChange
 
 SUBMITTED_AT = dt.datetime(2026, 3, 2, 9, 30, tzinfo=dt.UTC)
 BOOKING_DATE = SUBMITTED_AT.date()
@@ -66,16 +68,40 @@ class Bank:
     def transactions(self) -> PostgresTransactions:
         return PostgresTransactions(self.database)
 
-    async def open(self, account_id: str | None = None, *, funds: int = 0, currency: str = "EUR", overdraft_limit: int = 0) -> str:
-        """Open an account, with a deposit of `funds` on it."""
+    @property
+    def holds(self) -> PostgresHolds:
+        return PostgresHolds(self.database)
+
+    async def open(self, account_id: str | None = None, *, funds: int = 0, currency: str = "EUR", **rules: Any) -> str:
+        """Open an account by these rules, with a deposit of `funds` on it."""
         account_id = account_id or f"acc-{uuid.uuid4().hex[:10]}"
         await self.accounts.open_account(
-            tenant=self.tenant, account_id=account_id, currency=currency, kind=AccountKind.CURRENT, overdraft_limit=overdraft_limit
+            tenant=self.tenant, account_id=account_id, currency=currency, kind=AccountKind.CURRENT, rules=AccountRules(**rules)
         )
         self.currencies[account_id] = currency
         if funds:
             assert (await self.post(self.deposit(account_id, funds))).posted
         return account_id
+
+    async def change(self, account_id: str, **rules: Any) -> Account:
+        """Give an account other rules."""
+        return await self.accounts.change_rules(self.tenant, account_id, rules, by="teller")
+
+    async def set_status(self, account_id: str, status: AccountStatus) -> Account:
+        """Bring an account that is active, or is to be so again, to a status."""
+        changes = {
+            AccountStatus.ACTIVE: (StatusChange.UNFREEZE, StatusChange.REACTIVATE),
+            AccountStatus.FROZEN: (StatusChange.FREEZE,),
+            AccountStatus.DEBIT_FROZEN: (StatusChange.FREEZE_DEBITS,),
+            AccountStatus.CREDIT_FROZEN: (StatusChange.FREEZE_CREDITS,),
+            AccountStatus.DORMANT: (StatusChange.DORMANT,),
+        }
+        for change in changes[status]:
+            account = await self.accounts.change_status(self.tenant, account_id, change, by="teller")
+        return account
+
+    async def close(self, account_id: str) -> Account:
+        return await self.accounts.close(self.tenant, account_id, by="teller")
 
     def request(
         self, *, debtor: str | None = None, creditor: str | None = None, amount: int, transaction_id: str | None = None, **fields: Any

@@ -249,7 +249,7 @@ def _counted() -> Iterator[Counter[str]]:
 async def test_a_freeze_between_two_batches_refuses_the_second(bank: Bank, ledger: PostgresLedger) -> None:
     account = await bank.open(funds=1_000)
     first = _decisions(await _together(ledger, [bank.withdrawal(account, 1) for _ in range(10)]))
-    await bank.accounts.change_status(bank.tenant, account, AccountStatus.FROZEN)
+    await bank.set_status(account, AccountStatus.FROZEN)
     second = _decisions(await _together(ledger, [bank.withdrawal(account, 1), bank.deposit(account, 1)]))
     assert all(decision.posted for decision in first)
     assert not any(decision.posted for decision in second)

@@ -190,7 +190,7 @@ async def test_a_transfer_across_currencies_sums_to_zero_in_each_of_them_and_pas
 
 async def test_a_refused_credit_is_compensated_to_the_cent_and_ends_as_reversed(bank: Bank) -> None:
     debtor, creditor = await bank.open(funds=1000), await bank.open()
-    await bank.accounts.close(bank.tenant, creditor)
+    await bank.close(creditor)
     debit = bank.transfer(debtor, creditor, 400)
     transaction_id = debit.request.transaction_id
 
@@ -212,7 +212,7 @@ async def test_a_refused_credit_is_compensated_to_the_cent_and_ends_as_reversed(
 
 async def test_a_transaction_that_waits_for_its_compensation_says_why_and_at_which_rate(bank: Bank) -> None:
     debtor, creditor = await bank.open(funds=1000), await bank.open(currency="CZK")
-    await bank.accounts.close(bank.tenant, creditor)
+    await bank.close(creditor)
     conversion = _crown_conversion(333)
     debit = bank.transfer(debtor, creditor, 333)
     debited = await bank.post(debit)
@@ -228,10 +228,10 @@ async def test_a_transaction_that_waits_for_its_compensation_says_why_and_at_whi
 @pytest.mark.parametrize("status", [AccountStatus.FROZEN, AccountStatus.CREDIT_FROZEN, AccountStatus.DEBIT_FROZEN, AccountStatus.DORMANT])
 async def test_a_compensation_ignores_the_status_that_refuses_other_legs(bank: Bank, status: AccountStatus) -> None:
     debtor, creditor = await bank.open(funds=1000), await bank.open()
-    await bank.accounts.close(bank.tenant, creditor)
+    await bank.close(creditor)
     debit = bank.transfer(debtor, creditor, 400)
     debited = await bank.post(debit)
-    await bank.accounts.change_status(bank.tenant, debtor, status)
+    await bank.set_status(debtor, status)
     _, refused, compensated = await bank.post_transfer(debit)
     assert (debited.posted, refused.posted, compensated.posted) == (True, False, True)
     assert (await bank.balance(debtor)).ledger == 1000

@@ -38,14 +38,14 @@ async def test_a_strange_name_is_only_a_name(bank: Bank, name: str) -> None:
     assert record is not None
     assert (record.request, record.result.legs) == (debit.request, tuple(legs))
     assert len(await bank.outbox.unpublished(bank.tenant, debit.request.transaction_id)) == 3
-    await bank.accounts.change_status(bank.tenant, account, AccountStatus.FROZEN)
+    await bank.set_status(account, AccountStatus.FROZEN)
     assert set(await bank.accounts.get_many(bank.tenant, [name, "plain", f"{name}x"])) == {name, "plain"}
     assert ((await bank.balance(account)).ledger, (await bank.balance(plain)).ledger) == (900, 1100)
     plain_account = await bank.accounts.get(bank.tenant, plain)
     assert plain_account is not None
     assert plain_account.status is AccountStatus.ACTIVE
     with pytest.raises(NotFoundError):
-        await bank.accounts.close(bank.tenant, f"{name}x")
+        await bank.close(f"{name}x")
 
 
 @pytest.mark.parametrize("name", NAMES)

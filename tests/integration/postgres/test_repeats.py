@@ -37,7 +37,7 @@ async def _contents(bank: Bank) -> list[Any]:
 async def test_a_repeated_leg_gets_the_stored_answer_and_changes_nothing(bank: Bank) -> None:
     debtor, creditor = await bank.open(funds=1000), await bank.open()
     closed = await bank.open()
-    await bank.accounts.close(bank.tenant, closed)
+    await bank.close(closed)
     reversed_debit = bank.transfer(debtor, closed, 50)
     reversed_legs = await bank.post_transfer(reversed_debit)
     debit = bank.transfer(debtor, creditor, 200)
@@ -57,11 +57,11 @@ async def test_a_repeated_leg_gets_the_stored_answer_and_changes_nothing(bank: B
 
 async def test_a_refusal_is_answered_again_even_when_it_would_be_accepted_by_now(bank: Bank) -> None:
     poor, frozen = await bank.open(funds=10), await bank.open()
-    await bank.accounts.change_status(bank.tenant, frozen, AccountStatus.FROZEN)
+    await bank.set_status(frozen, AccountStatus.FROZEN)
     withdrawal, deposit = bank.withdrawal(poor, 11), bank.deposit(frozen, 5)
     refused = [await bank.post(withdrawal), await bank.post(deposit)]
     await bank.post(bank.deposit(poor, 100))
-    await bank.accounts.change_status(bank.tenant, frozen, AccountStatus.ACTIVE)
+    await bank.set_status(frozen, AccountStatus.ACTIVE)
     before = await _contents(bank)
     assert [await bank.post(withdrawal), await bank.post(deposit)] == refused
     assert [leg.posted for leg in refused] == [False, False]
@@ -72,7 +72,7 @@ async def test_an_accepted_debit_is_answered_again_even_when_it_would_be_refused
     account = await bank.open(funds=100)
     withdrawal = bank.withdrawal(account, 100)
     accepted = await bank.post(withdrawal)
-    await bank.accounts.close(bank.tenant, account)
+    await bank.close(account)
     assert await bank.post(withdrawal) == accepted
     assert accepted.posted
 

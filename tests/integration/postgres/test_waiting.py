@@ -100,7 +100,7 @@ async def test_a_leg_waits_for_a_change_of_its_accounts_rules_and_obeys_it(bank:
     posting = bank.deposit(account, 5) if kind == "credit" else bank.withdrawal(account, 5)
     # The change itself waits for the credit in flight, and a leg that comes meanwhile queues up behind it.
     async with bank.in_flight(bank.deposit(account, 1)) as decided_before:
-        change = asyncio.create_task(bank.accounts.change_status(bank.tenant, account, AccountStatus.FROZEN))
+        change = asyncio.create_task(bank.set_status(account, AccountStatus.FROZEN))
         await bank.until_blocked()
         leg = asyncio.create_task(bank.post(posting))
         await bank.until_blocked(2)
