@@ -13,11 +13,8 @@ from ledger.decisions import Decision, LegName
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.rates import Conversion
 from ledger.refusals import Refusal, RefusalCode
-from ledger.requests import AccountRef, TransactionKind, TransactionRequest
+from ledger.requests import MAX_LEGS, AccountRef, TransactionKind, TransactionRequest
 from ledger.results import TransactionStatus
-
-MAX_LINKED_LEGS: Final = 256
-"""Legs that are posted together at most, so that one transaction can't hold up a batch, or fill PostgreSQL's lock table."""
 
 
 class GlAccount(StrEnum):
@@ -48,8 +45,8 @@ class Posting(BaseModel):
 
     request: TransactionRequest
     leg: LegName
-    creditor: AccountRef | None = None
-    """The account of a credit leg where the request names several creditors; None: the request's own."""
+    account: AccountRef | None = None
+    """The leg's account where the request names several of its kind; None: the request's own."""
     amount: Money
     """What to book, in the account's currency; of a balancing debit the most, of a reversal what remains to be decided under the lock."""
     conversion: Conversion | None = None
@@ -69,7 +66,7 @@ class Posting(BaseModel):
     @property
     def account_id(self) -> str:
         """The customer account that this leg books on."""
-        account = (self.creditor or self.request.creditor) if self.leg is LegName.CREDIT else self.request.debtor
+        account = self.account or (self.request.creditor if self.leg is LegName.CREDIT else self.request.debtor)
         if account is None:
             message = f"a {self.request.kind} has no {self.leg} leg"
             raise ValueError(message)
@@ -95,7 +92,10 @@ def gl_entries(posting: Posting) -> tuple[GlEntry, ...]:
     elif posting.request.kind is TransactionKind.TRANSFER:
         counterpart, counter_money = GlAccount.TRANSIT, posting.amount
     else:
-        counterpart, counter_money = GlAccount(posting.request.settlement), posting.request.amount
+        # In its own currency a leg settles what it books, which may be a part of the request's amount; across currencies, that amount.
+        asked = posting.request.amount
+        settled = posting.amount if posting.amount.currency == asked.currency else asked
+        counterpart, counter_money = GlAccount(posting.request.settlement), settled
     sign = 1 if posting.is_debit else -1
     opposite = GlEntry(account=counterpart, amount=Money(minor_units=sign * counter_money.minor_units, currency=counter_money.currency))
     if counter_money.currency == posting.amount.currency:
@@ -122,7 +122,12 @@ def conversion_refusal(conversion: Conversion) -> Refusal | None:
 
 
 def conversion_pair(request: TransactionRequest) -> tuple[str, str] | None:
-    """The pair of currencies, sold and bought, that the request needs a rate for; None when its accounts have its currency."""
+    """The pair of currencies, sold and bought, that the request needs a rate for; None when its accounts have its currency.
+
+    A reversal needs none: it takes back what the original's legs booked, whatever the rate is by now.
+    """
+    if request.reverses is not None:
+        return None
     for account in (request.debtor, request.creditor):
         if account is not None and account.currency != request.amount.currency:
             return request.amount.currency, account.currency
@@ -188,7 +193,7 @@ class LinkedPosting(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     request: TransactionRequest
-    legs: tuple[Posting, ...] = Field(min_length=1, max_length=MAX_LINKED_LEGS)
+    legs: tuple[Posting, ...] = Field(min_length=1, max_length=MAX_LEGS)
     """In the order in which they are decided: debit, fee, credits."""
 
 
@@ -200,30 +205,32 @@ def linked_posting(request: TransactionRequest, *, conversion: Conversion | None
         conversion: of the request's amount, when :func:`conversion_pair` names a pair.
         booking_date: the day of booking; the value date unless the request names one.
     """
-    status = {"status_if_posted": TransactionStatus.COMPLETED, "status_if_refused": TransactionStatus.REJECTED}
     value_date = request.value_date or booking_date
+    is_transfer = request.kind is TransactionKind.TRANSFER
     legs: list[Posting] = []
-    transit: Money | None = None
-    if request.debtor is not None:
-        amount, own_conversion = _booked(request, LegName.DEBIT, conversion)
-        debit = Posting(request=request, leg=LegName.DEBIT, amount=amount, conversion=own_conversion, value_date=value_date, **status)
-        legs.append(debit)
-        transit = amount if request.kind is TransactionKind.TRANSFER else None
-        if request.fee is not None:
-            legs.append(Posting(request=request, leg=LegName.FEE, amount=request.fee, value_date=value_date, **status))
-    if request.creditor is not None:
-        amount, own_conversion = _booked(request, LegName.CREDIT, conversion)
-        credit = Posting(
-            request=request, leg=LegName.CREDIT, amount=amount, conversion=own_conversion, transit=transit, value_date=value_date, **status
-        )
-        legs.append(credit)
-    for share in request.shares:
-        own_transit = share.amount if transit is not None else None
-        credit = Posting(
-            request=request, leg=LegName.CREDIT, creditor=share.account, amount=share.amount, transit=own_transit, value_date=value_date,
-            **status,
+
+    def add(leg: LegName, amount: Money, *, account: AccountRef | None = None, conversion: Conversion | None = None) -> None:
+        # Of a transfer each credit takes out of transit what the debits put there: its own share, or all that the one debit brought.
+        brought = (amount if request.shares else legs[0].amount) if is_transfer and leg is LegName.CREDIT else None
+        posting = Posting(
+            request=request, leg=leg, account=account, amount=amount, conversion=conversion, transit=brought, value_date=value_date,
+            status_if_posted=TransactionStatus.COMPLETED, status_if_refused=TransactionStatus.REJECTED,
         )  # fmt: skip
-        legs.append(credit)
+        legs.append(posting)
+
+    is_reversal = request.reverses is not None
+    if request.debtor is not None:
+        amount, own_conversion = _linked_amount(request, LegName.DEBIT, conversion)
+        add(LegName.DEBIT, amount, conversion=own_conversion)
+    if request.fee is not None:
+        add(LegName.FEE, request.fee)
+    for share in request.shares if is_reversal else ():
+        add(LegName.DEBIT, share.amount, account=share.account)
+    if request.creditor is not None:
+        amount, own_conversion = _linked_amount(request, LegName.CREDIT, conversion)
+        add(LegName.CREDIT, amount, conversion=own_conversion)
+    for share in () if is_reversal else request.shares:
+        add(LegName.CREDIT, share.amount, account=share.account)
     return LinkedPosting(request=request, legs=tuple(legs))
 
 
@@ -252,3 +259,11 @@ def _booked(request: TransactionRequest, leg: LegName, conversion: Conversion | 
         message = f"the {leg} leg needs a conversion from {request.amount.currency} to {account.currency}"
         raise ValueError(message)
     return conversion.target, conversion
+
+
+def _linked_amount(request: TransactionRequest, leg: LegName, conversion: Conversion | None) -> tuple[Money, Conversion | None]:
+    account = request.creditor if leg is LegName.CREDIT else request.debtor
+    if request.reverses is None or account is None or account.currency == request.amount.currency:
+        return _booked(request, leg, conversion)
+    # What the original booked in the other currency is known under its lock only; until then one minor unit stands for it.
+    return Money(minor_units=1, currency=account.currency), None

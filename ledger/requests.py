@@ -19,6 +19,10 @@ MAX_REMITTANCE_LENGTH: Final = 140
 MAX_METADATA_KEYS: Final = 50
 MAX_METADATA_KEY_LENGTH: Final = 40
 MAX_METADATA_VALUE_LENGTH: Final = 500
+MAX_LEGS: Final = 256
+"""Legs of one transaction at most, so that it can't hold up a batch, or fill PostgreSQL's lock table."""
+MAX_SHARES: Final = MAX_LEGS - 1
+"""Creditors of one transaction at most; one less beside a fee."""
 
 
 _ASKED_FOR_SINCE: Final[dict[str, Any]] = {
@@ -85,7 +89,7 @@ class TransactionRequest(BaseModel):
     """Day from which the money counts for interest; None: the booking date."""
     metadata: dict[str, str] = Field(default_factory=dict)
     shares: tuple[Share, ...] = ()
-    """Several creditors instead of one, each with a part of `amount`; all in its currency."""
+    """Several creditors instead of one, each with a part of `amount`; all in its currency. In a reversal they are who gives it back."""
     fee: Money | None = None
     """What the debtor pays the bank on top, in the debtor's currency."""
     balancing: bool = False
@@ -106,7 +110,7 @@ class TransactionRequest(BaseModel):
         if self.debtor is None and self.creditor is None and not self.shares:
             message = "a transaction names a debtor, a creditor, or both"
             raise ValueError(message)
-        if self.debtor is None and (self.fee or self.balancing or self.hold_id or self.override):
+        if self.debtor is None and (self.fee or self.balancing or self.hold_id or (self.override and not self._shares_are_debited)):
             message = "a fee, a balancing amount, a hold and an override need a debtor"
             raise ValueError(message)
         if self.debtor is not None and self.creditor is not None and self.debtor.account_id == self.creditor.account_id:
@@ -115,39 +119,62 @@ class TransactionRequest(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if not self.shares:
+            return self
+        accounts = [share.account.account_id for share in self.shares]
+        replaced, other = (self.debtor, self.creditor) if self._shares_are_debited else (self.creditor, self.debtor)
+        if replaced is not None or self.balancing or len(set(accounts)) < len(accounts):
+            message = "several creditors are different accounts, instead of one creditor, and of a fixed amount"
+            raise ValueError(message)
+        if other is not None and other.account_id in accounts:
+            message = "debtor and creditors must be different accounts"
+            raise ValueError(message)
+        if len(self.shares) + (other is not None) + (self.fee is not None) > MAX_LEGS:
+            message = f"a transaction has {MAX_LEGS} legs at most: debtor, fee and creditors together"
+            raise ValueError(message)
+        sides = [share.account.currency for share in self.shares] + ([other.currency] if other else [])
+        if any(currency != self.amount.currency for currency in (*sides, *(share.amount.currency for share in self.shares))):
+            message = "with several creditors all accounts and amounts are in one currency"
+            raise ValueError(message)
+        if sum(share.amount.minor_units for share in self.shares) != self.amount.minor_units:
+            message = "the creditors' amounts must sum to the amount"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.shares:
-            accounts = [share.account.account_id for share in self.shares]
-            if self.creditor is not None or self.balancing or len(set(accounts)) < len(accounts):
-                message = "several creditors are different accounts, instead of one creditor, and of a fixed amount"
-                raise ValueError(message)
-            if self.debtor is not None and self.debtor.account_id in accounts:
-                message = "debtor and creditors must be different accounts"
-                raise ValueError(message)
-            sides = [share.account.currency for share in self.shares] + ([self.debtor.currency] if self.debtor else [])
-            if any(currency != self.amount.currency for currency in (*sides, *(share.amount.currency for share in self.shares))):
-                message = "with several creditors all accounts and amounts are in one currency"
-                raise ValueError(message)
-            if sum(share.amount.minor_units for share in self.shares) != self.amount.minor_units:
-                message = "the creditors' amounts must sum to the amount"
-                raise ValueError(message)
         if self.fee is not None and self.debtor is not None and self.fee.currency != self.debtor.currency:
             message = "the fee is in the debtor's currency"
             raise ValueError(message)
         if self.balancing and any(side is not None and side.currency != self.amount.currency for side in (self.debtor, self.creditor)):
             message = "a balancing amount is in the currency of both accounts"
             raise ValueError(message)
-        if self.balancing and self.hold_id is not None:
-            message = "a capture takes from its hold, not up to what is available"
+        if self.balancing and (self.hold_id is not None or self.fee is not None):
+            message = "a capture takes from its hold, not up to what is available; and with a balancing amount nothing is left for a fee"
+            raise ValueError(message)
+        if self.reverses is not None and (self.fee or self.balancing or self.hold_id):
+            message = "a reversal takes back, and does nothing else"
             raise ValueError(message)
         return self
 
     @property
     def kind(self) -> TransactionKind:
         """Deposit, withdrawal or transfer."""
-        if self.debtor is None:
+        if self.debtor is None and not self._shares_are_debited:
             return TransactionKind.DEPOSIT
-        return TransactionKind.WITHDRAWAL if self.creditor is None and not self.shares else TransactionKind.TRANSFER
+        has_creditor = self.creditor is not None or (bool(self.shares) and not self._shares_are_debited)
+        return TransactionKind.TRANSFER if has_creditor else TransactionKind.WITHDRAWAL
+
+    @property
+    def posts_linked(self) -> bool:
+        """Whether all its legs are posted together or not at all: it asks for something that legs posted one by one can't give."""
+        parts = (self.shares, self.fee, self.balancing, self.hold_id, self.releases_hold, self.reverses, self.override)
+        return any(parts)
+
+    @property
+    def _shares_are_debited(self) -> bool:
+        return bool(self.shares) and self.reverses is not None
 
     @property
     def fingerprint(self) -> str:

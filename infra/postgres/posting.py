@@ -131,12 +131,17 @@ Answer = Decision | TransactionResult | RecordedBefore
 class _Original:
     """A transaction that a reversal names; moved on by each reversal of the batch."""
 
-    completed: bool
-    is_reversal: bool
+    reversible: bool
+    """Whether it has completed, and is no reversal itself."""
     amount: Money
+    """What all its reversals together may take back; of a balancing one what was taken, not what was asked for."""
     reversed_amount: int
     legs: dict[tuple[str, bool], tuple[str, int, int]]
     """Account, and whether it is a debit: name, amount, and what was reversed of it."""
+
+    def is_mirrored_by(self, legs: Sequence[Posting]) -> bool:
+        """Whether a reversal's legs are these the other way round, so that no side is left out: the fee, which is kept, isn't one."""
+        return self.legs.keys() == {(leg.account_id, not leg.is_debit) for leg in legs}
 
 
 @dataclass
@@ -303,16 +308,19 @@ def _account_state(row: Sequence[Any]) -> AccountState:
 
 
 def _original(status: str, request: Mapping[str, Any], reversed_amount: int, legs: Sequence[Mapping[str, Any]]) -> _Original:
+    booked = {
+        (leg["account_id"], leg["leg"] == LegName.DEBIT): (leg["leg"], leg["amount"], leg["reversed"])
+        for leg in legs
+        if leg["leg"] in {LegName.DEBIT, LegName.CREDIT}
+    }
+    minor_units = request["amount"]["minor_units"]
+    if request.get("balancing"):
+        minor_units = max((amount for _, amount, _ in booked.values()), default=minor_units)  # all of its legs booked the same
     return _Original(
-        completed=status == TransactionStatus.COMPLETED,
-        is_reversal=request.get("reverses") is not None,
-        amount=Money(minor_units=request["amount"]["minor_units"], currency=request["amount"]["currency"]),
+        reversible=status == TransactionStatus.COMPLETED and request.get("reverses") is None,
+        amount=Money(minor_units=minor_units, currency=request["amount"]["currency"]),
         reversed_amount=reversed_amount,
-        legs={
-            (leg["account_id"], leg["leg"] == LegName.DEBIT): (leg["leg"], leg["amount"], leg["reversed"])
-            for leg in legs
-            if leg["leg"] in {LegName.DEBIT, LegName.CREDIT}
-        },
+        legs=booked,
     )
 
 
@@ -352,6 +360,8 @@ class _Batch:
         self._states = dict(opened.states)
         self._debited: dict[_AccountKey, int] = {}
         self._released: dict[_AccountKey, int] = {}
+        self._taken_back: dict[tuple[str, str, str, str], int] = {}
+        """By tenant, original, account and leg (both empty for the original itself), so that each row is changed once."""
         self._clock = opened.at
         self.records = _Records()
 
@@ -379,6 +389,7 @@ class _Batch:
                 *key, str(debited), str(before.version), str(after.version), str(-self._released.get(key, 0)), after.local_day.isoformat(),
                 str(after.spent_on_day), str(after.spent_in_month),
             ))  # fmt: skip
+        self.records.originals.extend((*row, str(amount)) for row, amount in self._taken_back.items())
         return self.records
 
     def _missing(self, bundle: Bundle) -> CasaflowError | None:
@@ -423,11 +434,14 @@ class _Batch:
             self._note_capture(hold_key, before, after)
         if story.original is not None and bundle.request.reverses is not None:
             story.original.reversed_amount += bundle.request.amount.minor_units
-            self.records.originals.append((tenant, bundle.request.reverses, "", "", str(bundle.request.amount.minor_units)))
+            taken_back = {("", ""): bundle.request.amount.minor_units}
             for leg_key, amount in story.taken_back.items():
                 name, booked, before_it = story.original.legs[leg_key]
                 story.original.legs[leg_key] = (name, booked, before_it + amount)
-                self.records.originals.append((tenant, bundle.request.reverses, leg_key[0], name, str(amount)))
+                taken_back[leg_key[0], name] = amount
+            for (account_id, name), amount in taken_back.items():
+                row = (tenant, bundle.request.reverses, account_id, name)
+                self._taken_back[row] = self._taken_back.get(row, 0) + amount
 
     def _note_capture(self, key: tuple[str, str, str], before: HoldState, after: HoldState) -> None:
         # Several captures of one hold in a batch are one change of its row.
@@ -515,7 +529,8 @@ class _Story:
         """Decide the legs in order, up to the first that is refused; then only that one is left."""
         request = self._bundle.request
         if request.reverses is not None:
-            self.original = self._opened.originals.get((request.tenant, request.reverses))
+            named = self._opened.originals.get((request.tenant, request.reverses))
+            self.original = named if named is not None and named.reversible and named.is_mirrored_by(self._bundle.legs) else None
         for leg in self._bundle.legs:
             # A microsecond apart, so that the order of booking times is the order of decisions. Deciding takes longer than that.
             self.clock += dt.timedelta(microseconds=1)
@@ -553,19 +568,19 @@ class _Story:
 
     def _share_taken_back(self, leg: Posting) -> int | Refusal:
         request, original = self._bundle.request, self.original
-        # A reversal's debit takes back a credit, and the other way round.
-        taken = original.legs.get((leg.account_id, not leg.is_debit)) if original is not None else None
-        if original is None or taken is None or not original.completed or original.is_reversal:
-            detail = (
-                f"transaction {request.reverses} is not a completed one with a leg on account {leg.account_id} that could be taken back"
-            )
+        if original is None:
+            detail = f"transaction {request.reverses} is not a completed one, of which these are the legs to take back"
             return Refusal(code=RefusalCode.NOT_REVERSIBLE, detail=detail, account_id=leg.account_id)
         part = request.amount.minor_units
+        if request.shares and part < original.amount.minor_units:
+            detail = f"transaction {request.reverses} has several creditors, so it is reversed as a whole or not at all"
+            return Refusal(code=RefusalCode.NOT_REVERSIBLE, detail=detail, account_id=leg.account_id)
         if request.amount.currency != original.amount.currency or original.reversed_amount + part > original.amount.minor_units:
             left = Money(minor_units=original.amount.minor_units - original.reversed_amount, currency=original.amount.currency)
             detail = f"of transaction {request.reverses} {left} are left to reverse, less than {request.amount}"
             return Refusal(code=RefusalCode.REVERSAL_EXCEEDS_ORIGINAL, detail=detail, account_id=leg.account_id)
-        _, booked, already = taken
+        # A reversal's debit takes back a credit, and the other way round.
+        _, booked, already = original.legs[leg.account_id, not leg.is_debit]
         share = reversed_share(
             booked, already=already, original=original.amount.minor_units, reversed_before=original.reversed_amount, part=part
         )

@@ -99,13 +99,13 @@ LEDGER_RULES: Final = (
     # ---- 2: a transaction id is posted at most once per leg ----
     _rule(
         2,
-        # Each of several creditors has one entry, and no account has two.
+        # Each of several creditors has one entry, so has each of those who give it back, and no account has two.
         f"""
         SELECT format('transaction %s of tenant %s: its %s leg has %s entries', e.transaction_id, e.tenant, e.leg, e.entries)
           FROM (SELECT tenant, transaction_id, leg, count(*) AS entries, count(DISTINCT account_id) AS accounts
                   FROM ({_CUSTOMER_ENTRIES}) AS both_sides GROUP BY 1, 2, 3 HAVING count(*) > 1) AS e
           LEFT JOIN transaction t USING (tenant, transaction_id)
-         WHERE e.entries > e.accounts OR e.leg <> 'credit'
+         WHERE e.entries > e.accounts OR e.leg <> CASE WHEN t.reverses IS NULL THEN 'credit' ELSE 'debit' END
             OR e.entries > coalesce(jsonb_array_length(t.request -> 'shares'), 1)
         """,  # noqa: S608
     ),

@@ -11,41 +11,7 @@ from ledger.decisions import Decision
 from ledger.postings import Posting, credit_posting
 from ledger.requests import Override
 from tests.integration.postgres.bank import Bank, new_id
-from tests.integration.postgres.linked import assert_nothing_is_wrong, shares_of, together
-
-
-@pytest.mark.xfail(reason="record_legs' UPDATE ... FROM takes one of several rows for the same original", strict=True)
-async def test_parts_of_one_original_that_are_reversed_in_one_batch_all_count(bank: Bank) -> None:
-    account = await bank.open(funds=1_000)
-    deposit = bank.deposit(account, 100)
-    assert (await bank.post(deposit)).posted
-    ledger = bank.ledger
-    parts = [bank.withdrawal(account, 30, reverses=deposit.request.transaction_id) for _ in range(5)]
-    decisions = await asyncio.gather(*(ledger.post(part) for part in parts))
-    assert [decision.posted for decision in decisions].count(True) == 3
-    # The batch is over, so this one is decided on what it stored.
-    last = await ledger.post(bank.withdrawal(account, 30, reverses=deposit.request.transaction_id))
-    assert not last.posted, "120 of a deposit of 100 were taken back"
-    await assert_nothing_is_wrong(bank)
-
-
-@pytest.mark.xfail(reason="each leg of a saga counts its part against the original, so the second one sees the first one's", strict=True)
-async def test_a_reversal_whose_legs_are_posted_one_by_one_counts_once(bank: Bank) -> None:
-    debtor, creditor = await bank.open(funds=100), await bank.open()
-    transfer = bank.transfer(debtor, creditor, 50)
-    await bank.post_transfer(transfer)
-    legs = await bank.post_transfer(bank.transfer(creditor, debtor, 30, reverses=transfer.request.transaction_id))
-    assert [leg.posted for leg in legs] == [True, True]
-    await assert_nothing_is_wrong(bank)
-
-
-@pytest.mark.xfail(reason="the creditor's share of the debit is taken back in full", strict=True)
-async def test_one_of_several_creditors_gives_its_share_back_or_is_told_that_it_can_not(bank: Bank) -> None:
-    debtor, one, other = await bank.open(funds=100), await bank.open(), await bank.open()
-    paid = await bank.ledger.post_linked(together(bank, debtor=debtor, amount=100, shares=shares_of({one: 30, other: 70})))
-    back = await bank.ledger.post_linked(together(bank, debtor=one, creditor=debtor, amount=30, reverses=paid.transaction_id))
-    assert back.final
-    await assert_nothing_is_wrong(bank)
+from tests.integration.postgres.linked import assert_nothing_is_wrong
 
 
 @pytest.mark.xfail(reason="online_entry_never_overdrawn knows overrides only", strict=True)

@@ -22,7 +22,11 @@ UPDATE online_balance o SET held = h.held
   FROM (SELECT tenant, account_id, sum(amount - captured) AS held FROM hold WHERE status = 'open' GROUP BY 1, 2) AS h
  WHERE o.tenant = h.tenant AND o.account_id = h.account_id;
 
-ALTER TABLE transaction ADD reverses uuid;
+ALTER TABLE transaction
+    ADD reverses uuid,
+    -- From the bank to several creditors, or back: the request names them, these columns name nobody.
+    DROP CONSTRAINT transaction_names_an_account,
+    ADD CONSTRAINT transaction_names_an_account CHECK (debtor IS NOT NULL OR creditor IS NOT NULL OR request ? 'shares');
 CREATE INDEX transaction_reversals ON transaction (tenant, reverses) WHERE reverses IS NOT NULL;
 
 ALTER TABLE decision
