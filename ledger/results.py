@@ -62,6 +62,8 @@ class TransactionRecord(BaseModel):
     fingerprint: str
     result: TransactionResult
     finished_at: dt.datetime | None = None
+    reversed_amount: int = 0
+    """What its reversals took back, in minor units of the request's currency."""
 
 
 class Rejection(BaseModel):

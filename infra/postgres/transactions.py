@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
 
 _FIND = text("""
-    SELECT t.request, t.fingerprint, t.status, t.reason, t.finished_at,
+    SELECT t.request, t.fingerprint, t.status, t.reason, t.finished_at, t.reversed_amount,
            (SELECT coalesce(jsonb_agg(to_jsonb(d)
                                       ORDER BY array_position(ARRAY['debit', 'fee', 'credit', 'compensation'], d.leg), d.decided_at), '[]')
               FROM decision d
@@ -98,7 +98,8 @@ async def find_transaction(connection: AsyncConnection, tenant: str, transaction
         reason=from_jsonb(Refusal, found["reason"]),
         legs=tuple(decision_from_row(leg) for leg in found["legs"]),
     )
-    return TransactionRecord(request=request, fingerprint=found["fingerprint"], result=result, finished_at=found["finished_at"])
+    names = ("fingerprint", "finished_at", "reversed_amount")
+    return TransactionRecord(request=request, result=result, **{name: found[name] for name in names})
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:
