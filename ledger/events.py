@@ -7,9 +7,10 @@ Source of the envelope: CloudEvents 1.0.2, and its Kafka protocol binding (binar
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from ledger.currencies import exponent_of
 from ledger.decisions import LegName
@@ -105,6 +106,7 @@ class OverrideDetails(BaseModel):
     reason: str
 
 
+_LATER_FIELDS: Final = frozenset({"shares", "fee", "balancing", "hold_id", "releases_hold", "reverses", "override"})
 _ONLY_WHERE_SET: Final = Field(exclude_if=lambda value: not value)
 """Later additions are left out of events that don't use them, whose bytes stay as they always were."""
 
@@ -242,7 +244,8 @@ def events_of_leg(posting: Posting, decision: Decision) -> tuple[Event, ...]:
     """The events that must be stored with a decision: the leg's own if it was posted, and the transaction's if it ends with it."""
     status = posting.status_if_posted if decision.posted else posting.status_if_refused
     reason = posting.because or decision.refusal
-    return EventWriter(posting.request).events([decision], status=status, reason=reason, earlier=posting.earlier)
+    written = EventWriter(posting.request).events([decision], status=status, reason=reason, earlier=posting.earlier)
+    return tuple(Event.model_validate(event._asdict()) for event in written)
 
 
 def transaction_finished(request: TransactionRequest, result: TransactionResult, *, finished_at: dt.datetime) -> Event:
@@ -251,25 +254,71 @@ def transaction_finished(request: TransactionRequest, result: TransactionResult,
     Raises:
         KeyError: the result isn't final.
     """
-    return EventWriter(request).finished(result, finished_at)
+    return Event.model_validate(EventWriter(request).finished(result, finished_at)._asdict())
+
+
+class WrittenEvent(NamedTuple):
+    """An :class:`Event` as texts only, in the order of its fields."""
+
+    event_id: str
+    topic: str
+    key: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    """ISO 8601."""
+    data: str
+
+
+class _LegTexts(NamedTuple):
+    """What the events say of a leg before it is decided."""
+
+    amount: Money
+    conversion: Conversion | None
+    balance_updated: str
+    """The event's data up to the booking time."""
+    before_outcome: str
+    """Its place in the transaction's own event, up to the outcome; then up to the time of the decision."""
+    after_outcome: str
 
 
 class EventWriter:
     """Writes the events of one transaction.
 
-    The texts are put together here instead of by the models, which takes a third of the time: one is written for each leg. They are the
-    same to the byte; `tests/unit/ledger/test_events.py` compares them.
+    The texts are put together here instead of by the models, which takes a fraction of the time: some are written for each leg. They are
+    the same to the byte; `tests/unit/ledger/test_events.py` compares them. What is known before the legs are decided can be written
+    before, while others hold the locks.
     """
+
+    __slots__ = ("_ids", "_instruction", "_legs", "_request", "_source")
 
     def __init__(self, request: TransactionRequest) -> None:
         """Take the request; what it says in every event is written once."""
         self._request = request
-        self._instruction = Instruction.of(request).model_dump_json()
+        self._instruction = _instruction_json(request)
         self._source = f"/casaflow/tenants/{request.tenant}"
+        self._legs: dict[tuple[LegName, str], _LegTexts] = {}
+        self._ids: dict[tuple[str, str], str] = {}
+
+    def prepare(self, posting: Posting, *, several: bool) -> None:
+        """Write what can be written of a leg that will probably be posted.
+
+        Args:
+            posting: the leg.
+            several: whether the transaction has several legs of this name.
+        """
+        account_id = posting.account_id
+        self._legs[posting.leg, account_id] = self._leg_texts(
+            posting.leg, account_id, posting.amount, posting.conversion, posting.value_date
+        )
+        self._id(DEBITED_V1 if posting.is_debit else CREDITED_V1, f"{posting.leg.value}/{account_id}" if several else posting.leg.value)
+        if posting.status_if_posted is TransactionStatus.COMPLETED:
+            self._id(_FINISHED_TYPES[TransactionStatus.COMPLETED], "")
 
     def events(
         self, decisions: Sequence[Decision], *, status: TransactionStatus, reason: Refusal | None, earlier: Sequence[Decision] = ()
-    ) -> tuple[Event, ...]:
+    ) -> list[WrittenEvent]:
         """The events that must be stored with decisions that are made together: one for each posted leg, and the transaction's if it ends.
 
         Args:
@@ -278,74 +327,115 @@ class EventWriter:
             reason: why, when it is rejected or reversed.
             earlier: decisions of its earlier legs.
         """
-        legs = [decision.leg for decision in decisions]
-        events = [self._balance_updated(decision, several=legs.count(decision.leg) > 1) for decision in decisions if decision.posted]
+        names = [decision.leg for decision in decisions] if len(decisions) > 1 else ()
+        texts = [self._texts_of(decision) for decision in decisions]
+        times = [decision.decided_at.isoformat() for decision in decisions]
+        events = [
+            self._balance_updated(decision, written, time, several=names.count(decision.leg) > 1)
+            for decision, written, time in zip(decisions, texts, times, strict=True)
+            if decision.posted
+        ]
         if status in FINAL_STATUSES:
-            result = TransactionResult.model_construct(
-                transaction_id=self._request.transaction_id, status=status, reason=reason, legs=(*earlier, *decisions)
-            )
-            events.append(self.finished(result, decisions[-1].decided_at))
-        return tuple(events)
+            legs = [_leg_json(*leg) for leg in zip(decisions, texts, times, strict=True)]
+            if earlier:
+                legs = [*(_leg_json(leg, self._texts_of(leg), leg.decided_at.isoformat()) for leg in earlier), *legs]
+            events.append(self._finished(status, reason, legs, times[-1]))
+        return events
 
-    def finished(self, result: TransactionResult, finished_at: dt.datetime) -> Event:
+    def finished(self, result: TransactionResult, finished_at: dt.datetime) -> WrittenEvent:
         """The transaction's own event.
 
         Raises:
             KeyError: the result isn't final.
         """
-        reason = "null"
-        if result.reason is not None:
-            reason = Reason(code=result.reason.code, detail=result.reason.detail, account_id=result.reason.account_id).model_dump_json()
-        legs = ",".join(map(_leg_json, result.legs))
+        legs = [_leg_json(leg, self._texts_of(leg), leg.decided_at.isoformat()) for leg in result.legs]
+        return self._finished(result.status, result.reason, legs, finished_at.isoformat())
+
+    def _finished(self, status: TransactionStatus, reason: Refusal | None, legs: Sequence[str], time: str) -> WrittenEvent:
+        why = "null"
+        if reason is not None:
+            why = Reason(code=reason.code, detail=reason.detail, account_id=reason.account_id).model_dump_json()
         data = (
-            f'{{"instruction":{self._instruction},"status":"{result.status.value}","reason":{reason},"legs":[{legs}],'
-            f'"finished_at":"{_instant(finished_at)}"}}'
+            f'{{"instruction":{self._instruction},"status":"{status.value}","reason":{why},"legs":[{",".join(legs)}],'
+            f'"finished_at":"{_utc(time)}"}}'
         )
         request = self._request
-        return self._event(
-            _FINISHED_TYPES[result.status], TOPIC_TRANSACTION_FINISHED, f"{request.tenant}/{request.transaction_id}", finished_at, data
-        )
+        event_type = _FINISHED_TYPES[status]
+        return WrittenEvent(
+            self._id(event_type, ""), TOPIC_TRANSACTION_FINISHED, f"{request.tenant}/{request.transaction_id}", event_type, self._source,
+            request.transaction_id, time, data,
+        )  # fmt: skip
 
-    def _balance_updated(self, decision: Decision, *, several: bool) -> Event:
+    def _balance_updated(self, decision: Decision, written: _LegTexts, time: str, *, several: bool) -> WrittenEvent:
         currency = decision.amount.currency
+        version = decision.version
         data = (
-            f'{{"instruction":{self._instruction},"leg":"{decision.leg.value}","account_id":"{decision.account_id}",'
-            f'"amount":{_amount_json(decision.amount.minor_units, currency)},"conversion":{_conversion_json(decision.conversion)},'
-            f'"value_date":"{decision.value_date.isoformat()}","booked_at":"{_instant(decision.decided_at)}",'
-            f'"version":{"null" if decision.version is None else decision.version},'
+            f'{written.balance_updated}{_utc(time)}","version":{"null" if version is None else version},'
             f'"ledger_balance_after":{_amount_json(decision.ledger_after, currency)},'
             f'"available_balance_after":{_amount_json(decision.available_after, currency)}}}'
         )
-        event_type = CREDITED_V1 if decision.version is None else DEBITED_V1
+        event_type = CREDITED_V1 if version is None else DEBITED_V1
         # Of several legs with one name each is known by its account as well.
         leg = f"{decision.leg.value}/{decision.account_id}" if several else decision.leg.value
-        return self._event(
-            event_type, TOPIC_BALANCE_UPDATED, f"{self._request.tenant}/{decision.account_id}", decision.decided_at, data, leg=leg
-        )
-
-    def _event(self, event_type: str, topic: str, key: str, time: dt.datetime, data: str, leg: str = "") -> Event:
         request = self._request
-        return Event.model_construct(
-            event_id=event_id(request.tenant, request.transaction_id, event_type, leg),
-            topic=topic,
-            key=key,
-            type=event_type,
-            source=self._source,
-            subject=request.transaction_id,
-            time=time,
-            data=data,
+        return WrittenEvent(
+            self._id(event_type, leg), TOPIC_BALANCE_UPDATED, f"{request.tenant}/{decision.account_id}", event_type, self._source,
+            request.transaction_id, time, data,
+        )  # fmt: skip
+
+    def _id(self, event_type: str, leg: str) -> str:
+        key = (event_type, leg)
+        found = self._ids.get(key)
+        if found is None:
+            found = self._ids[key] = event_id(self._request.tenant, self._request.transaction_id, event_type, leg)
+        return found
+
+    def _texts_of(self, decision: Decision) -> _LegTexts:
+        prepared = self._legs.get((decision.leg, decision.account_id))
+        # What a leg books may be known only once it is decided.
+        if prepared is not None and prepared.amount is decision.amount and prepared.conversion is decision.conversion:
+            return prepared
+        return self._leg_texts(decision.leg, decision.account_id, decision.amount, decision.conversion, decision.value_date)
+
+    def _leg_texts(self, leg: LegName, account_id: str, amount: Money, conversion: Conversion | None, value_date: dt.date) -> _LegTexts:
+        which = f'"leg":"{leg.value}","account_id":{_text_json(account_id)}'
+        what = (
+            f'"amount":{_amount_json(amount.minor_units, amount.currency)},"conversion":{_conversion_json(conversion)},'
+            f'"value_date":"{value_date.isoformat()}"'
+        )
+        return _LegTexts(
+            amount=amount,
+            conversion=conversion,
+            balance_updated=f'{{"instruction":{self._instruction},{which},{what},"booked_at":"',
+            before_outcome=f'{{{which},"outcome":"',
+            after_outcome=f'",{what},"decided_at":"',
         )
 
 
-def _leg_json(decision: Decision) -> str:
-    """What the model LegDetails writes."""
-    currency = decision.amount.currency
+def _instruction_json(request: TransactionRequest) -> str:
+    """What the model Instruction writes."""
+    if not request.model_fields_set.isdisjoint(_LATER_FIELDS):
+        return Instruction.of(request).model_dump_json()
+    amount = request.amount
     return (
-        f'{{"leg":"{decision.leg.value}","account_id":"{decision.account_id}","outcome":"{decision.outcome.value}",'
-        f'"amount":{_amount_json(decision.amount.minor_units, currency)},"conversion":{_conversion_json(decision.conversion)},'
-        f'"value_date":"{decision.value_date.isoformat()}","decided_at":"{_instant(decision.decided_at)}",'
-        f'"version":{"null" if decision.version is None else decision.version}}}'
+        f'{{"tenant":"{request.tenant}","transaction_id":"{request.transaction_id}","kind":"{request.kind.value}",'
+        f'"debtor":{_text_json(request.debtor.account_id if request.debtor else None)},'
+        f'"creditor":{_text_json(request.creditor.account_id if request.creditor else None)},'
+        f'"instructed":{_amount_json(amount.minor_units, amount.currency)},'
+        f'"reference":{_text_json(request.reference)},"remittance_information":{_text_json(request.remittance_information)},'
+        f'"metadata":{to_json(request.metadata).decode() if request.metadata else "{}"},'
+        f'"submitted_by":{_text_json(request.submitted_by)},"submitted_at":{to_json(request.submitted_at).decode()}}}'
     )
+
+
+def _text_json(text: str | None) -> str:
+    return "null" if text is None else to_json(text).decode()
+
+
+def _leg_json(decision: Decision, written: _LegTexts, time: str) -> str:
+    """What the model LegDetails writes."""
+    version = "null" if decision.version is None else decision.version
+    return f'{written.before_outcome}{decision.outcome.value}{written.after_outcome}{_utc(time)}","version":{version}}}'
 
 
 def _amount_json(minor_units: int | None, currency: str) -> str:
@@ -359,7 +449,6 @@ def _conversion_json(conversion: Conversion | None) -> str:
     return "null" if details is None else details.model_dump_json()
 
 
-def _instant(instant: dt.datetime) -> str:
-    """As pydantic writes it: UTC as Z."""
-    text = instant.isoformat()
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+def _utc(time: str) -> str:
+    """ISO 8601 as pydantic writes it: UTC as Z."""
+    return f"{time[:-6]}Z" if time.endswith("+00:00") else time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,10 +29,8 @@ class GlAccount(StrEnum):
     FEES = "fees"
 
 
-class GlEntry(BaseModel):
+class GlEntry(NamedTuple):
     """One entry on an internal account; a credit is positive, a debit negative."""
-
-    model_config = ConfigDict(frozen=True)
 
     account: GlAccount
     amount: Money
@@ -96,8 +94,8 @@ def gl_entries(posting: Posting) -> tuple[GlEntry, ...]:
         asked = posting.request.amount
         settled = posting.amount if posting.amount.currency == asked.currency else asked
         counterpart, counter_money = GlAccount(posting.request.settlement), settled
-    sign = 1 if posting.is_debit else -1
-    opposite = GlEntry(account=counterpart, amount=Money(minor_units=sign * counter_money.minor_units, currency=counter_money.currency))
+    signed = counter_money if posting.is_debit else Money(minor_units=-counter_money.minor_units, currency=counter_money.currency)
+    opposite = GlEntry(account=counterpart, amount=signed)
     if counter_money.currency == posting.amount.currency:
         return (opposite,)
     bought = Money(minor_units=-opposite.amount.minor_units, currency=counter_money.currency)

@@ -30,6 +30,7 @@ _ASKED_FOR_SINCE: Final[dict[str, Any]] = {
     "override": {"reason"},  # who gave it is left out, as who submitted the request is
 }
 """Fields that came after the first version of the fingerprint."""
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class TransactionKind(StrEnum):
@@ -194,6 +195,6 @@ class TransactionRequest(BaseModel):
             "metadata": self.metadata,
         }
         # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
-        content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        if not self.model_fields_set.isdisjoint(_ASKED_FOR_SINCE):
+            content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
+        return hashlib.sha256(_CANONICAL(content).encode()).hexdigest()

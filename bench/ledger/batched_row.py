@@ -13,7 +13,7 @@ from infra.postgres.database import Database
 from infra.postgres.group_commit import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,7 +105,7 @@ class BatchedRow:
             await lane.drain()
         await self._database.close()
 
-    async def _post_batch(self, postings: Sequence[Posting]) -> Sequence[bool | Exception]:
+    async def _post_batch(self, postings: Sequence[Posting], _let_next_begin: Callable[[], None]) -> Sequence[bool | Exception]:
         async def work(connection: AsyncConnection) -> Sequence[bool | Exception]:
             return await _post_on(connection, postings)
 

@@ -17,11 +17,11 @@ Answer = TypeVar("Answer")
 
 
 class Lane(Generic[Item, Answer]):
-    """One batch at a time, in the order of arrival."""
+    """Batches in the order of arrival, one after the other; the next one may begin while the one before it is being committed."""
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
+        run: Callable[[Sequence[Item], Callable[[], None]], Awaitable[Sequence[Answer | Exception]]],
         *,
         max_batch: int,
         max_waiting: int,
@@ -31,6 +31,7 @@ class Lane(Generic[Item, Answer]):
 
         Args:
             run: carries a batch out, and gives an answer or an error for each item, in the order of the items. What it raises goes to all.
+                It gets the items, and a function that it may call once the next batch may begin beside it.
             max_batch: what the weights of items that go together sum to at most; an item that is heavier goes alone.
             max_waiting: items that wait at most; who comes later waits before the queue.
             weight: of an item; 1 unless given.
@@ -67,9 +68,18 @@ class Lane(Generic[Item, Answer]):
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
+        before: asyncio.Task[None] | None = None
         try:
             while self._waiting:
-                await self._carry_out(self._next_batch())
+                next_may_begin = asyncio.Event()
+                batch = asyncio.create_task(self._carry_out(self._next_batch(), next_may_begin.set))
+                await next_may_begin.wait()
+                # Two at a time, no more: what arrives meanwhile is to go together.
+                if before is not None:
+                    await asyncio.wait([before])
+                before = batch
+                if not self._waiting:
+                    await asyncio.wait([before])
         finally:
             self._worker = None
 
@@ -80,12 +90,14 @@ class Lane(Generic[Item, Answer]):
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]], let_next_begin: Callable[[], None]) -> None:
         try:
-            answers = await self._run([item for item, _ in batch])
+            answers = await self._run([item for item, _ in batch], let_next_begin)
             outcomes = list(zip(batch, answers, strict=True))
         except Exception as error:  # noqa: BLE001  every waiter gets it, whatever it is
             outcomes = [(waiter, error) for waiter in batch]
+        finally:
+            let_next_begin()
         for (_, future), outcome in outcomes:
             if future.done():
                 continue

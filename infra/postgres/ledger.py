@@ -20,7 +20,7 @@ from ledger.events import Event, transaction_finished
 from ledger.results import TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import psycopg
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,8 +50,8 @@ MAX_BATCH_LEGS: Final = 256
 MAX_WAITING: Final = 4_096
 """Postings that wait in one lane at most; who comes later waits before it."""
 DEBIT_LANES: Final = 2
-CREDIT_LANES: Final = 2
-"""Database transactions of each kind at one time. More of them make batches smaller, fewer leave the database idle while Python decides."""
+CREDIT_LANES: Final = 1
+"""Each has up to two batches under way: one being recorded, the next being opened. More lanes make batches smaller."""
 _MAX_ATTEMPTS: Final = 10
 """Of one batch. Each is a race that was lost to somebody who committed, so more than two in a row are rare."""
 
@@ -143,10 +143,10 @@ class PostgresLedger:
         self._next_credit_lane = (self._next_credit_lane + 1) % CREDIT_LANES
         return self._credits[self._next_credit_lane]
 
-    async def _carry_out(self, items: Sequence[_Item]) -> Sequence[Answer | Exception]:
+    async def _carry_out(self, items: Sequence[_Item], let_next_begin: Callable[[], None]) -> Sequence[Answer | Exception]:
         answers: Sequence[Answer | Exception]
         try:
-            answers = await self._post_batch([item.bundle for item in items])
+            answers = await self._post_batch([item.bundle for item in items], decided=let_next_begin)
         except Exception as error:  # noqa: BLE001  every waiter gets it, whatever it is
             answers = [error] * len(items)
         for item, answer in zip(items, answers, strict=True):
@@ -165,11 +165,13 @@ class PostgresLedger:
             else:
                 repeat.set_result(answer)
 
-    async def _post_batch(self, bundles: Sequence[Bundle], *, look_up: bool = False) -> Sequence[Answer | CasaflowError]:
+    async def _post_batch(
+        self, bundles: Sequence[Bundle], *, look_up: bool = False, decided: Callable[[], None] | None = None
+    ) -> Sequence[Answer | CasaflowError]:
         """Post bundles in one database transaction; in several when something about one of them makes one impossible."""
         for _ in range(_MAX_ATTEMPTS):
             try:
-                return await self._attempt(bundles, look_up=look_up)
+                return await self._attempt(bundles, look_up=look_up, decided=decided)
             except OvertakenError:
                 look_up = True
             except MissedLockError:
@@ -182,9 +184,11 @@ class PostgresLedger:
                 return [answer for half in halves for answer in await self._post_batch(half, look_up=look_up)]
         return [BusyError(part="postgres", detail=f"others were faster {_MAX_ATTEMPTS} times in a row")] * len(bundles)
 
-    async def _attempt(self, bundles: Sequence[Bundle], *, look_up: bool) -> Sequence[Answer | CasaflowError]:
+    async def _attempt(
+        self, bundles: Sequence[Bundle], *, look_up: bool, decided: Callable[[], None] | None
+    ) -> Sequence[Answer | CasaflowError]:
         async def work(driver: psycopg.AsyncConnection[Any]) -> Sequence[Answer | CasaflowError]:
-            return await post_batch(driver, bundles, look_up=look_up, commit=True)
+            return await post_batch(driver, bundles, look_up=look_up, commit=True, decided=decided)
 
         return await self._database.run_on_driver(work)
 

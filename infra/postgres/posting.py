@@ -32,7 +32,7 @@ from ledger.refusals import Refusal, RefusalCode
 from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ledger.errors import CasaflowError
     from ledger.postings import Posting
@@ -68,7 +68,7 @@ class MissedLockError(Exception):
 class Bundle:
     """Legs of one transaction that are posted together, or a single leg; with all that can be written before they are decided."""
 
-    __slots__ = ("_columns", "legs", "linked", "request", "writer")
+    __slots__ = ("_columns", "gl", "legs", "linked", "request", "writer")
 
     def __init__(self, request: TransactionRequest, legs: Sequence[Posting], *, linked: bool) -> None:
         """Take the legs.
@@ -82,6 +82,11 @@ class Bundle:
         self.legs = legs
         self.linked = linked
         self.writer = EventWriter(request)
+        names = [leg.leg for leg in legs] if len(legs) > 1 else ()
+        for leg in legs:
+            self.writer.prepare(leg, several=names.count(leg.leg) > 1)
+        self.gl = [_gl_rows(leg) for leg in legs]
+        """The internal side of each leg, but for the time of its decision, if it books what it asks for."""
         self._columns = (
             request.fingerprint,
             request.kind.value,
@@ -196,7 +201,12 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 async def post_batch(
-    driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle], *, look_up: bool, commit: bool
+    driver: psycopg.AsyncConnection[Any],
+    bundles: Sequence[Bundle],
+    *,
+    look_up: bool,
+    commit: bool,
+    decided: Callable[[], None] | None = None,
 ) -> list[Answer | CasaflowError]:
     """Decide and record bundles, each of another transaction.
 
@@ -205,6 +215,8 @@ async def post_batch(
         bundles: what to post.
         look_up: whether to look first for what was recorded of them; without it a repeat comes as OvertakenError.
         commit: begin and end the database transaction here.
+        decided: called when nothing but recording and committing is left to do: whoever opens the same accounts now will wait in the
+            database, and go on the moment that their locks are free.
 
     Returns:
         For each bundle its answer, or why it can't be decided: TransactionConflictError, UnknownAccountError, LedgerIntegrityError.
@@ -223,7 +235,10 @@ async def post_batch(
         if commit:
             await driver.execute("ROLLBACK")
         return answers
-    await _record(driver, batch.finished_records(), commit=commit)
+    records = batch.finished_records()
+    if decided is not None:
+        decided()
+    await _record(driver, records, commit=commit)
     return answers
 
 
@@ -466,23 +481,26 @@ class _Batch:
             records.transactions.append(bundle.transaction_row(status, reason_text, rate, finished_at))
         override = to_jsonb(request.override) if request.override is not None else ""
         for posting, decision in zip(story.postings, decisions, strict=True):
-            records.decisions.append(_decision_row(request, decision, override if posting.is_debit else ""))
+            at = decision.decided_at.isoformat()
+            records.decisions.append(_decision_row(request, decision, at, override if posting.is_debit else ""))
             if decision.posted:
-                at = decision.decided_at.isoformat()
-                records.gl.extend(
-                    (request.tenant, decision.account_id, request.transaction_id, decision.leg.value, entry.account.value,
-                     entry.amount.currency, str(entry.amount.minor_units), at)
-                    for entry in gl_entries(posting)
-                )  # fmt: skip
+                for entry in story.gl_rows(posting):
+                    records.gl.append((*entry, at))
         events = bundle.writer.events(decisions, status=status, reason=reason, earlier=bundle.legs[-1].earlier)
-        records.events.extend(
-            (event.event_id, event.topic, event.key, event.data, event.type, event.source, event.subject, event.time.isoformat(),
-             request.tenant, request.transaction_id, str(position))
-            for position, event in enumerate(events)
-        )  # fmt: skip
+        for position, event in enumerate(events):
+            records.events.append((*event, request.tenant, request.transaction_id, str(position)))
 
 
-def _decision_row(request: TransactionRequest, decision: Decision, override: str) -> tuple[str, ...]:
+def _gl_rows(posting: Posting) -> list[tuple[str, ...]]:
+    request = posting.request
+    return [
+        (request.tenant, posting.account_id, request.transaction_id, posting.leg.value, entry.account.value, entry.amount.currency,
+         str(entry.amount.minor_units))
+        for entry in gl_entries(posting)
+    ]  # fmt: skip
+
+
+def _decision_row(request: TransactionRequest, decision: Decision, at: str, override: str) -> tuple[str, ...]:
     return (
         request.tenant,
         decision.account_id,
@@ -494,7 +512,7 @@ def _decision_row(request: TransactionRequest, decision: Decision, override: str
         decision.amount.currency,
         to_jsonb(decision.conversion) if decision.conversion is not None else "",
         decision.value_date.isoformat(),
-        decision.decided_at.isoformat(),
+        at,
         _text(decision.version),
         _text(decision.ledger_after),
         _text(decision.available_after),
@@ -543,6 +561,13 @@ class _Story:
                 return
             self.postings.append(posting)
             self.decisions.append(decision)
+
+    def gl_rows(self, posting: Posting) -> list[tuple[str, ...]]:
+        """The internal side of a posted leg, but for its time."""
+        for number, leg in enumerate(self._bundle.legs):
+            if leg is posting:
+                return self._bundle.gl[number]
+        return _gl_rows(posting)  # it books what was known only under the locks
 
     def _with_amount(self, leg: Posting, state: AccountState) -> tuple[Posting, Refusal | None]:
         """The leg with what it books, where that is known only now; or why it can't be."""
@@ -631,8 +656,7 @@ class _Story:
         return self._decision(posting)
 
     def _decision(self, posting: Posting, *, refusal: Refusal | None = None, after: AccountState | None = None) -> Decision:
-        # Not validated: all of it comes from models that are, and one of these is made for each leg.
-        return Decision.model_construct(
+        return Decision(
             leg=posting.leg,
             account_id=posting.account_id,
             outcome=Outcome.REFUSED if refusal else Outcome.POSTED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,9 +22,12 @@ class Runner:
     batches: list[list[int]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fails_with: Exception | None = None
+    lets_next_begin: bool = False
 
-    async def run(self, items: Sequence[int]) -> Sequence[int | Exception]:
+    async def run(self, items: Sequence[int], let_next_begin: Callable[[], None]) -> Sequence[int | Exception]:
         self.batches.append(list(items))
+        if self.lets_next_begin:
+            let_next_begin()
         await self.gate.wait()
         if self.fails_with is not None:
             raise self.fails_with
@@ -42,7 +45,7 @@ def _lane(runner: Runner, *, max_batch: int = 10, max_waiting: int = 100) -> Lan
 
 async def _submitted(lane: Lane[int, int], items: Sequence[int]) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(lane.submit(item)) for item in items]
-    for _ in range(3):
+    for _ in range(10):
         await asyncio.sleep(0)
     return tasks
 
@@ -61,6 +64,24 @@ async def test_what_arrives_while_a_batch_is_in_flight_goes_together_in_the_next
     runner.gate.set()
     assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
     assert runner.batches == [[1], [2, 3, 4]]
+
+
+async def test_the_next_batch_begins_beside_one_that_lets_it_and_no_third_one_does(runner: Runner) -> None:
+    runner.lets_next_begin = True
+    lane = _lane(runner, max_batch=1)
+    tasks = await _submitted(lane, [1, 2, 3])
+    assert runner.batches == [[1], [2]]
+    runner.gate.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert runner.batches == [[1], [2], [3]]
+
+
+async def test_heavy_items_fill_a_batch_sooner_and_one_that_is_too_heavy_goes_alone(runner: Runner) -> None:
+    lane = Lane(runner.run, max_batch=10, max_waiting=100, weight=lambda item: item)
+    tasks = await _submitted(lane, [1, 4, 6, 5, 20, 1])
+    runner.gate.set()
+    await asyncio.gather(*tasks)
+    assert runner.batches == [[1, 4], [6], [5], [20], [1]]
 
 
 async def test_a_batch_is_no_larger_than_allowed(runner: Runner) -> None:

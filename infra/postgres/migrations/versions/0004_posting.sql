@@ -271,10 +271,10 @@ BEGIN
         END IF;
     END IF;
 
-    INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position)
+    INSERT INTO event_outbox (event_id, topic, key, type, source, subject, time, payload, tenant, transaction_id, position)
     SELECT e.* FROM unnest(
         CAST(column_values(p_events[1]) AS uuid[]), column_values(p_events[2]), column_values(p_events[3]), column_values(p_events[4]),
-        column_values(p_events[5]), column_values(p_events[6]), column_values(p_events[7]),
-        CAST(column_values(p_events[8]) AS timestamptz[]), column_values(p_events[9]), CAST(column_values(p_events[10]) AS uuid[]),
+        column_values(p_events[5]), column_values(p_events[6]), CAST(column_values(p_events[7]) AS timestamptz[]),
+        column_values(p_events[8]), column_values(p_events[9]), CAST(column_values(p_events[10]) AS uuid[]),
         CAST(column_values(p_events[11]) AS smallint[])) AS e;
 END $$;
