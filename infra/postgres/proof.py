@@ -147,7 +147,7 @@ LEDGER_RULES: Final = (
         """
         SELECT format('debit %s of account %s, tenant %s (transaction %s): %s minor units available after it, without an override',
                       version, account_id, tenant, transaction_id, available_after)
-          FROM online_entry WHERE available_after < 0 AND override IS NULL
+          FROM online_entry WHERE available_after < 0 AND override IS NULL AND hold_id IS NULL -- a capture takes what was set aside
         """,
     ),
     _rule(

@@ -23,6 +23,7 @@ from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
 from ledger.accounts import Account, AccountKind, AccountRules, AccountStatus, Balance
 from ledger.decisions import Decision
+from ledger.holds import HoldRequest, HoldStatus
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import Posting, compensation_posting, credit_posting, first_posting
 from ledger.rates import Conversion
@@ -39,6 +40,12 @@ Answer = TypeVar("Answer")
 
 def new_id() -> str:
     return str(uuid.uuid4())
+
+
+def where_it_is_midday() -> str:
+    """A time zone in which no day ends while a test runs."""
+    east = 12 - dt.datetime.now(dt.UTC).hour
+    return f"Etc/GMT{-east:+d}"  # by POSIX, the sign says how far UTC is ahead
 
 
 @dataclass
@@ -102,6 +109,31 @@ class Bank:
 
     async def close(self, account_id: str) -> Account:
         return await self.accounts.close(self.tenant, account_id, by="teller")
+
+    def hold_request(self, account_id: str, amount: int, **fields: Any) -> HoldRequest:
+        values: dict[str, Any] = {
+            "tenant": self.tenant,
+            "hold_id": new_id(),
+            "account_id": account_id,
+            "amount": Money(minor_units=amount, currency=self.currencies.get(account_id, "EUR")),
+            "expires_at": dt.datetime.now(dt.UTC) + dt.timedelta(days=7),
+            "authorised_by": "teller",
+        }
+        return HoldRequest(**{**values, **fields})
+
+    async def hold(self, account_id: str, amount: int, **fields: Any) -> str:
+        """Set money aside for a week."""
+        hold, _ = await self.holds.authorise(self.hold_request(account_id, amount, **fields))
+        assert hold.status is HoldStatus.OPEN, hold.refusal
+        return hold.hold_id
+
+    async def let_expire(self, *hold_ids: str) -> None:
+        """As if the holds' time had come."""
+        await self.rows.execute("UPDATE hold SET expires_at = now() - interval '1 second' WHERE hold_id = ANY (%s)", (list(hold_ids),))
+
+    def capture(self, hold_id: str, account_id: str, amount: int, *, final: bool = False, **fields: Any) -> Posting:
+        """A withdrawal, or with `creditor` a transfer, that takes from a hold."""
+        return self.first(self.request(debtor=account_id, amount=amount, hold_id=hold_id, releases_hold=final, **fields))
 
     def request(
         self, *, debtor: str | None = None, creditor: str | None = None, amount: int, transaction_id: str | None = None, **fields: Any
