@@ -58,7 +58,7 @@ def transaction_worker(
         client,
         task_queue=settings.task_queue,
         workflows=[TransactionWorkflow],
-        activities=[casa.post, casa.reject, exchange_rate.quote, notification.publish],
+        activities=[casa.post, casa.post_linked, casa.reject, exchange_rate.quote, notification.publish],
         workflow_runner=workflow_runner(),
         # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.
         max_concurrent_workflow_tasks=100,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from activities.casa import CasaActivities
+from activities.casa import CasaActivities, LinkedInstruction
 from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
 from activities.notification import NotificationActivities, Publication
 from ledger.postings import Posting, compensation_posting, conversion_pair, conversion_refusal, credit_posting, first_posting
@@ -62,6 +62,9 @@ class TransactionWorkflow:
             if await self._rejected(prepared.refusal):
                 return await self._finish()
             prepared = await self._prepare_what_was_begun(request, booking_date)
+        if request.posts_linked:
+            await self._post_linked(LinkedInstruction(request=request, conversion=prepared.conversion, booking_date=booking_date))
+            return await self._finish()
         first = first_posting(request, conversion=prepared.conversion, booking_date=booking_date)
         decided = await self._post(first)
         if request.kind is TransactionKind.TRANSFER and decided.posted:
@@ -150,6 +153,15 @@ class TransactionWorkflow:
                     legs=(*posting.earlier, decision),
                 )
                 return decision
+
+    async def _post_linked(self, instruction: LinkedInstruction) -> None:
+        """Book all legs at once, or none. A defect fails the workflow, since nothing is posted; what is half posted parks it."""
+        what = visibility.linked_summary(instruction.request)
+        while True:
+            self._result = await call(CasaActivities.post_linked, instruction, policy=policies.POSTING, summary=what)
+            if self._result.final:
+                return
+            await self._park(what, why="legs of this transaction were posted one by one before, so they can't be posted together any more")
 
     async def _compensate(self, posting: Posting) -> None:
         """Give the debtor the money back. The ledger must not refuse that; should it do so, an operator has to know."""

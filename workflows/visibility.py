@@ -21,11 +21,14 @@ _STATUS: Final = SearchAttributeKey.for_keyword(visibility.STATUS)
 _REASON: Final = SearchAttributeKey.for_keyword(visibility.REASON)
 _CURRENCY: Final = SearchAttributeKey.for_keyword(visibility.CURRENCY)
 _ACCOUNTS: Final = SearchAttributeKey.for_keyword_list(visibility.ACCOUNTS)
+_MOST_ACCOUNTS: Final = 50
+"""Of account ids with 34 characters at most; the server takes 2 KiB in one search attribute, and refuses the start above that."""
 
 
 def attributes_at_start(request: TransactionRequest) -> TypedSearchAttributes:
     """The search attributes that a transaction's workflow is started with."""
-    accounts = [account.account_id for account in (request.debtor, request.creditor) if account is not None]
+    sides = [account for account in (request.debtor, request.creditor) if account is not None]
+    accounts = [account.account_id for account in (*sides, *(share.account for share in request.shares))][:_MOST_ACCOUNTS]
     return TypedSearchAttributes(
         [
             SearchAttributePair(_TENANT, request.tenant),
@@ -53,7 +56,11 @@ def static_summary(request: TransactionRequest) -> str:
     sides = [
         f"{word} {account.account_id}" for word, account in (("from", request.debtor), ("to", request.creditor)) if account is not None
     ]
-    return f"{request.kind.capitalize()} of {request.amount} {' '.join(sides)}"
+    if request.shares:
+        several = f"{len(request.shares)} accounts"
+        sides = [*sides, f"to {several}"] if request.reverses is None else [f"from {several}", *sides]
+    what = f"Reversal by a {request.kind}" if request.reverses is not None else request.kind.capitalize()
+    return f"{what} of {'up to ' if request.balancing else ''}{request.amount} {' '.join(sides)}"
 
 
 def static_details(request: TransactionRequest) -> str:
@@ -66,12 +73,25 @@ def static_details(request: TransactionRequest) -> str:
     ]
     if request.value_date is not None:
         lines.append(f"- value date: {request.value_date}")
+    if request.fee is not None:
+        lines.append(f"- fee: {request.fee}")
+    if request.hold_id is not None:
+        lines.append(f"- captures from the hold `{request.hold_id}`{', and releases the rest' if request.releases_hold else ''}")
+    if request.reverses is not None:
+        lines.append(f"- takes back the transaction `{request.reverses}`")
+    if request.override is not None:
+        lines.append(f"- limits and balance don't count, by `{request.override.by}`")
     return "\n".join(lines)
 
 
 def leg_summary(posting: Posting) -> str:
     """One line for the activity that books a leg: ``debit 12.50 EUR, account 2504``."""
     return f"{posting.leg} {posting.amount}, account {posting.account_id}"
+
+
+def linked_summary(request: TransactionRequest) -> str:
+    """One line for the activity that books all legs: ``all legs of a transfer of 12.50 EUR``."""
+    return f"all legs of a {request.kind} of {request.amount}"
 
 
 def compensating_details(posting: Posting) -> str:
@@ -89,7 +109,7 @@ def parked_details(result: TransactionResult, *, what: str, why: str) -> str:
     return (
         f"### Parked\n\nNo retry can mend this: {what}.\n\n> {why}\n\n"
         f"Decided before:\n\n{legs}\n\nThe debited money stands in the internal account `transit`. Once the cause is mended, send the "
-        "signal `retry`: the same leg is booked under the same id, never twice. A cancel changes nothing."
+        "signal `retry`: the same is tried again under the same id, and nothing is booked twice. A cancel changes nothing."
     )
 
 

@@ -93,7 +93,7 @@ class Bank:
             self.client,
             task_queue=self.task_queue,
             workflows=[TransactionWorkflow],
-            activities=[casa.post, casa.reject, notification.publish, rates.quote],
+            activities=[casa.post, casa.post_linked, casa.reject, notification.publish, rates.quote],
             workflow_runner=workflow_runner(),
             **options,
         )

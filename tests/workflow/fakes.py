@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -68,11 +69,11 @@ class FakeLedger:
         self.results: dict[str, TransactionResult] = {}
         self.outbox: list[Event] = []
         self.published: set[str] = set()
-        self.faults: dict[str, Faults] = {name: Faults() for name in ("debit", "credit", "compensation", "reject", "outbox")}
+        self.faults: dict[str, Faults] = {name: Faults() for name in ("debit", "credit", "compensation", "linked", "reject", "outbox")}
         self.calls: Counter[str] = Counter()
-        self.entered = {leg: asyncio.Event() for leg in LegName}
-        self.gates = {leg: asyncio.Event() for leg in LegName}
-        """Posting a leg waits for its gate, so that a test can do something meanwhile. All are open at first."""
+        self.entered = {name: asyncio.Event() for name in (*LegName, "linked")}
+        self.gates = {name: asyncio.Event() for name in (*LegName, "linked")}
+        """Posting a leg, or all together, waits for its gate, so that a test can do something meanwhile. All are open at first."""
         self.open_gates()
 
     def open(self, account_id: str, *, balance: int = 0, status: AccountStatus = AccountStatus.ACTIVE) -> None:
@@ -104,11 +105,32 @@ class FakeLedger:
 
     async def post_linked(self, linked: LinkedPosting) -> TransactionResult:
         self.calls["linked"] += 1
+        self.entered["linked"].set()
+        await self.gates["linked"].wait()
+        fault = self.faults["linked"].take()
+        await _suffer(fault)
+        key = linked.request.transaction_id
+        if key not in self.results:
+            self.results[key] = self._decide_together(linked)
+        await _hang_after(fault)
+        return self.results[key]
+
+    def _decide_together(self, linked: LinkedPosting) -> TransactionResult:
+        before = copy.deepcopy(self.accounts)
+        legs: list[Decision] = []
+        events: list[Event] = []
         for posting in linked.legs:
-            decision = await self.post(posting)
+            decision = self._decide(posting)
             if not decision.posted:
+                self.accounts, legs, events = before, [decision], []
                 break
-        return self.results[linked.request.transaction_id]
+            legs.append(decision)
+            events.append(events_of_leg(posting, decision)[0])
+        refusal = legs[0].refusal
+        status = TransactionStatus.REJECTED if refusal is not None else TransactionStatus.COMPLETED
+        result = TransactionResult(transaction_id=linked.request.transaction_id, status=status, reason=refusal, legs=tuple(legs))
+        self.outbox.extend([*events, transaction_finished(linked.request, result, finished_at=NOW)])
+        return result
 
     async def reject(self, rejection: Rejection) -> TransactionResult:
         self.calls["reject"] += 1
@@ -139,7 +161,7 @@ class FakeLedger:
             version=account.version,
         )
         refusal = None
-        if posting.leg is LegName.DEBIT:
+        if posting.is_debit:
             refusal = debit_refusal(state, units)
         elif posting.leg is LegName.CREDIT:
             refusal = credit_refusal(state, units)
