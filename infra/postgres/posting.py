@@ -6,6 +6,7 @@ Two round trips, whatever the batch holds. See ``docs/decisions/0010-a-batch-in-
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -32,7 +33,7 @@ from ledger.refusals import Refusal, RefusalCode
 from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ledger.errors import CasaflowError
     from ledger.postings import Posting
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 SEPARATOR: Final = "\x1f"
 """Between the values of a column; see the migration `0004_posting.sql`."""
+
+CHUNK: Final = 64
+"""Bundles of a batch that are recorded by one call."""
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _OPEN_ACCOUNTS: Final = "SELECT * FROM open_accounts(%b::text[], %b::text[], %b::boolean[])"
@@ -230,15 +234,21 @@ async def post_batch(
     if any(state.maximum_balance is not None and not state.locked for state in opened.states.values()):
         raise MissedLockError
     batch = _Batch(opened)
-    answers = [batch.answer(place, bundle) for place, bundle in enumerate(bundles)]
-    if not batch.records.decisions:
-        if commit:
-            await driver.execute("ROLLBACK")
-        return answers
-    records = batch.finished_records()
-    if decided is not None:
-        decided()
-    await _record(driver, records, commit=commit)
+    answers: list[Answer | CasaflowError] = []
+    recorded = False
+    with _told_of_races():
+        async with driver.pipeline():
+            for first in range(0, len(bundles), CHUNK):
+                chunk = bundles[first : first + CHUNK]
+                answers.extend(batch.answer(first + number, bundle) for number, bundle in enumerate(chunk))
+                if decided is not None and first + CHUNK >= len(bundles):
+                    decided()
+                # PostgreSQL writes this chunk while the next one is being decided.
+                if batch.records.decisions:
+                    recorded = True
+                    await driver.execute(_RECORD_LEGS, batch.take_records().arguments())
+            if commit:
+                await driver.execute("COMMIT" if recorded else "ROLLBACK")
     return answers
 
 
@@ -351,12 +361,11 @@ def _known(
     )
 
 
-async def _record(driver: psycopg.AsyncConnection[Any], records: _Records, *, commit: bool) -> None:
+@contextmanager
+def _told_of_races() -> Iterator[None]:
+    """What PostgreSQL says of a leg that another connection decided meanwhile."""
     try:
-        async with driver.pipeline():
-            await driver.execute(_RECORD_LEGS, records.arguments())
-            if commit:
-                await driver.execute("COMMIT")
+        yield
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name in _KEYS_OF_A_LEG:
             raise OvertakenError from error
@@ -373,6 +382,8 @@ class _Batch:
     def __init__(self, opened: _Opened) -> None:
         self._opened = opened
         self._states = dict(opened.states)
+        self._before: dict[_AccountKey, AccountState] = {}
+        """The debtors as they were when their records began."""
         self._debited: dict[_AccountKey, int] = {}
         self._released: dict[_AccountKey, int] = {}
         self._taken_back: dict[tuple[str, str, str, str], int] = {}
@@ -396,16 +407,20 @@ class _Batch:
                 return standing
         return self._decide(bundle, later=known is not None or (bool(bundle.legs[0].earlier) and not self._opened.looked_up))
 
-    def finished_records(self) -> _Records:
-        """What is to be written, the online rows included."""
+    def take_records(self) -> _Records:
+        """What is to be written of what was decided since the last call, the online rows included."""
+        records = self.records
         for key, debited in self._debited.items():
-            before, after = self._opened.states[key], self._states[key]
-            self.records.balances.append((
+            before, after = self._before[key], self._states[key]
+            records.balances.append((
                 *key, str(debited), str(before.version), str(after.version), str(-self._released.get(key, 0)), after.local_day.isoformat(),
                 str(after.spent_on_day), str(after.spent_in_month),
             ))  # fmt: skip
-        self.records.originals.extend((*row, str(amount)) for row, amount in self._taken_back.items())
-        return self.records
+        records.originals.extend((*row, str(amount)) for row, amount in self._taken_back.items())
+        self.records = _Records()
+        for noted in (self._before, self._debited, self._released, self._taken_back):
+            noted.clear()
+        return records
 
     def _missing(self, bundle: Bundle) -> CasaflowError | None:
         for leg in bundle.legs:
@@ -439,9 +454,10 @@ class _Batch:
     def _take_over(self, bundle: Bundle, story: _Story) -> None:
         """What a posted bundle leaves to the ones after it."""
         tenant = bundle.request.tenant
-        self._states.update(story.states)
         for key, amount in story.debited.items():
+            self._before.setdefault(key, self._states[key])
             self._debited[key] = self._debited.get(key, 0) + amount
+        self._states.update(story.states)
         if story.hold is not None:
             hold_key, before, after, released = story.hold
             self._opened.holds[hold_key] = after
