@@ -35,9 +35,8 @@ _INSERT = text(f"""
         INSERT INTO account (tenant, account_id, currency, kind, {", ".join(_RULES)})
         VALUES (:tenant, :account_id, :currency, :kind, {", ".join(f":{name}" for name in _RULES)})
         ON CONFLICT DO NOTHING
-        RETURNING {_COLUMNS}),
-    online AS (INSERT INTO online_balance (tenant, account_id) SELECT tenant, account_id FROM opened)
-    SELECT {_COLUMNS} FROM opened
+        RETURNING {_COLUMNS})
+    SELECT {_COLUMNS} FROM opened CROSS JOIN LATERAL open_online_row(tenant, account_id)
 """)  # noqa: S608  the columns are a constant of this module
 _OPENED_WITH = text("SELECT opened_with FROM account WHERE tenant = :tenant AND account_id = :account_id")
 _SELECT = text(f"SELECT {_COLUMNS} FROM account WHERE tenant = :tenant AND account_id = ANY (CAST(:account_ids AS text[]))")  # noqa: S608

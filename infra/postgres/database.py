@@ -7,10 +7,12 @@ import os
 import socket
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import psycopg
 import structlog
+from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -48,6 +50,11 @@ _NOT_NOW: Final = frozenset(
 )
 """SQLSTATEs that an administrator mends; the request is right, and may be sent again."""
 
+_ROLE_MISSING: Final = "22023"
+"""invalid_parameter_value, as ``SET ROLE`` says it of a role that doesn't exist."""
+_ROLE_NOT_GRANTED: Final = "42501"
+_ROLE_REFUSED: Final = frozenset({_ROLE_MISSING, _ROLE_NOT_GRANTED})
+
 _DEADLOCK_DETECTED: Final = "40P01"
 """The database transaction was rolled back for certain, so that another could go on."""
 
@@ -67,13 +74,16 @@ class Database:
         self._running: set[asyncio.Task[object]] = set()
 
     @classmethod
-    def open(cls, url: str, *, pool_size: int, operation_timeout_seconds: float = OPERATION_TIMEOUT_SECONDS) -> Self:
+    def open(
+        cls, url: str, *, pool_size: int, operation_timeout_seconds: float = OPERATION_TIMEOUT_SECONDS, role: str | None = None
+    ) -> Self:
         """Make a pool; the first use connects.
 
         Args:
             url: libpq URL.
             pool_size: connections at most.
             operation_timeout_seconds: how long one database transaction may take before its connection is cut.
+            role: what the log-in role of the URL turns into on each connection; None: it stays what it is.
         """
         engine = create_async_engine(
             driver_url(url),
@@ -84,7 +94,7 @@ class Database:
             max_overflow=0,
             pool_timeout=operation_timeout_seconds,
             connect_args={
-                "async_creator_fn": _connect,
+                "async_creator_fn": partial(_connect, role),
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "application_name": "casaflow",
                 "keepalives_idle": 10,
@@ -203,7 +213,7 @@ class Database:
             _log.warning("postgres.unavailable", error=_first_line(error))
             raise UnavailableError(part="postgres", detail=_first_line(error)) from error
         except DBAPIError as error:
-            if error.connection_invalidated or _state(error) in _STALE_CONNECTION:
+            if error.connection_invalidated or _state(error) in _STALE_CONNECTION | _NOT_NOW:
                 _log.warning("postgres.unavailable", error=_first_line(error))
                 raise UnavailableError(part="postgres", detail=_first_line(error)) from error
             raise LedgerIntegrityError(_first_line(error)) from error
@@ -233,11 +243,31 @@ class _TimeLimit:
 _limit_of_attempt: ContextVar[_TimeLimit] = ContextVar("_limit_of_attempt")
 
 
-async def _connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:  # noqa: ANN401  as psycopg takes them
+async def _connect(role: str | None, *arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:  # noqa: ANN401  as psycopg takes them
     """A new connection of the pool. The pool asks the server a few things before it hands the first one out; they are bounded as well."""
     driver = await psycopg.AsyncConnection.connect(*arguments, **options)
     _limit_of_attempt.get().start(driver)
+    if role is not None:
+        try:
+            await driver.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            await driver.commit()
+        except psycopg.Error as error:
+            login = driver.info.user if not driver.closed else ""
+            await driver.close()
+            if error.sqlstate in _ROLE_REFUSED:
+                raise _role_refused(role, login, error) from error
+            raise
     return driver
+
+
+def _role_refused(role: str, login: str, error: psycopg.Error) -> UnavailableError:
+    needed = {
+        _ROLE_MISSING: f'there is no role "{role}" yet: the owner of the ledger makes it with `casaflow migrate`',
+        _ROLE_NOT_GRANTED: f'"{login}" may not become "{role}": as an administrator, GRANT "{role}" TO "{login}"',
+    }
+    detail = f"{needed[error.sqlstate or '']}; or name another role in CASAFLOW_POSTGRES_ROLE, none if it is empty"
+    _log.warning("postgres.role-refused", error=detail)
+    return UnavailableError(part="postgres", detail=detail)
 
 
 def _cut(driver: psycopg.AsyncConnection[Any]) -> None:

@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.postgres.database import Database
+from infra.postgres.privileges import APPLICATION_ROLE
 from tests.integration.postgres.bank import Bank, connected
 
 POOL_SIZE = 16
 _OPERATION_TIMEOUT_SECONDS = 30.0
 
 
+# As production runs: by the role that may post, and can't touch what was posted. The bank's `rows` are the owner's.
 @pytest.fixture(scope="module")
 async def database(postgres_url: str) -> AsyncIterator[Database]:
-    database = Database.open(postgres_url, pool_size=POOL_SIZE, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
+    database = Database.open(postgres_url, pool_size=POOL_SIZE, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS, role=APPLICATION_ROLE)
     yield database
     await database.close()
 

@@ -86,8 +86,7 @@ async def test_the_balance_waits_for_nobody_not_even_for_a_change_of_rules(bank:
 
     async def freeze_slowly(connection: AsyncConnection) -> None:
         key = {"tenant": bank.tenant, "account_id": account}
-        await connection.execute(text("SELECT 1 FROM online_balance WHERE tenant = :tenant AND account_id = :account_id FOR UPDATE"), key)
-        await connection.execute(text("SELECT pg_advisory_xact_lock(rules_lock_key(:tenant, :account_id))"), key)
+        await connection.execute(text("SELECT lock_account(:tenant, :account_id)"), key)
 
     async with bank.uncommitted(freeze_slowly):
         assert (await bank.balance(account)).available == 1000
