@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,6 +21,7 @@ from infra.kafka.publisher import KafkaPublisher
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
+from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
 from infra.rates import open_rates
 from infra.settings import Settings
@@ -30,7 +31,7 @@ from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from temporalio.client import Client
 
@@ -82,7 +83,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     temporal_address = _required("temporal_address", settings.temporal_address)
     kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
     async with AsyncExitStack() as parts:
-        database = Database.open(postgres_url, pool_size=settings.postgres_pool_size)
+        database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
         parts.push_async_callback(database.close)
         ledger = PostgresLedger(database)
         parts.push_async_callback(ledger.drain)
@@ -105,11 +106,31 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             publisher=publisher,
             rates=open_rates(settings),
         )
-        async with worker:
+        async with worker, _upkeep(database, every_seconds=settings.maintenance_every_seconds):
             _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
             await stop.wait()
             _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         _log.info("worker.stopped")
+
+
+@asynccontextmanager
+async def _upkeep(database: Database, *, every_seconds: float) -> AsyncIterator[None]:
+    """Maintenance beside the postings; cut off at the end, since each of its steps is whole."""
+    if not every_seconds:
+        yield
+        return
+    task = asyncio.create_task(PostgresMaintenance(database).keep_up(every_seconds=every_seconds))
+    task.add_done_callback(_say_why_it_ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("worker.no-maintenance-any-more", error=repr(error))
 
 
 def main() -> None:

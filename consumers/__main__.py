@@ -27,9 +27,9 @@ _POOL_SIZE: Final = 2
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(group: str, *, bootstrap_servers: str, postgres_url: str) -> None:
+async def consume(group: str, *, bootstrap_servers: str, postgres_url: str, postgres_role: str | None) -> None:
     """Be a member of the group until SIGTERM or SIGINT; the batch at hand is finished."""
-    database = Database.open(postgres_url, pool_size=_POOL_SIZE)
+    database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=postgres_role)
     member = GROUPS[group](bootstrap_servers, database)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +53,14 @@ def main(arguments: Sequence[str]) -> int:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION
     postgres_url = settings.postgres_url.get_secret_value()
-    asyncio.run(consume(arguments[0], bootstrap_servers=settings.kafka_bootstrap_servers, postgres_url=postgres_url))
+    asyncio.run(
+        consume(
+            arguments[0],
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            postgres_url=postgres_url,
+            postgres_role=settings.postgres_role,
+        )
+    )
     return 0
 
 

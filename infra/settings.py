@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_TENANT = "main"
@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     """libpq URL (``postgresql://user:password@host:port/database``). Set: replaces the embedded PostgreSQL."""
     postgres_pool_size: int = Field(default=16, ge=1, le=500)
     """Database connections a process keeps open at most."""
+    postgres_role: str | None = "casaflow_app"
+    """What workers, API and consumers turn into once they have logged in; it may post, and can't touch what was posted. Empty: they stay
+    what they logged in as, which is then a member of that role, with privileges inherited."""
+    maintenance_every_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How often one of the workers does the upkeep of the tables; 0: none does, and ``casaflow maintain`` is run by other means."""
 
     temporal_address: str | None = None
     """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""
@@ -47,6 +52,11 @@ class Settings(BaseSettings):
     """Where ``ecb-daily`` reads; the ECB publishes about 16:00 CET on TARGET working days."""
     rates_max_age_days: int = Field(default=7, ge=0, le=36_500)
     """A rate whose date is more than this many days before the booking date is refused. Seven covers the longest TARGET closing days."""
+
+    @field_validator("postgres_role")
+    @classmethod
+    def _none_if_empty(cls, value: str | None) -> str | None:
+        return value or None
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

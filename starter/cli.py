@@ -21,7 +21,7 @@ from infra.stack.control import read_stack_info
 from infra.stack.model import StackError
 from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
-from starter import bench_commands, stack_commands
+from starter import bench_commands, maintenance_commands, stack_commands
 from starter.client import ApiClient, ApiError, ApiUnavailableError
 from starter.entries import FileError
 from starter.stack_commands import Json
@@ -51,6 +51,7 @@ key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(key_app, name="key")
 bench_commands.register(app)
+maintenance_commands.register(app)
 
 ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]

@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from ledger.errors import UnavailableError
-from starter.api import accounts, health, openapi, problems, rates, statements, transactions
+from starter.api import accounts, health, metrics, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database.open(database_url, pool_size=settings.postgres_pool_size)
+        database = Database.open(database_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
         app.state.services = Services(
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             statements=PostgresStatements(database),
             transactions=recorded,
             keys=PostgresApiKeys(database),
+            maintenance=PostgresMaintenance(database),
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
             starter=TransactionStarter(temporal, recorded, task_queue=settings.task_queue),
@@ -68,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, statements, transactions, rates, health, openapi):
+    for part in (accounts, statements, transactions, rates, health, metrics, openapi):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

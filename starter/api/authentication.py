@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starter.api.services import Services
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
 
 

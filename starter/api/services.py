@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.api_keys import PostgresApiKeys
     from infra.postgres.database import Database
+    from infra.postgres.maintenance import PostgresMaintenance
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
@@ -30,6 +31,7 @@ class Services:
     statements: PostgresStatements
     transactions: PostgresTransactions
     keys: PostgresApiKeys
+    maintenance: PostgresMaintenance
     rates: ExchangeRates
     rates_max_age_days: int
     starter: TransactionStarter

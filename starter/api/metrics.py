@@ -1,0 +1,54 @@
+"""Figures for a monitoring system, in Prometheus' text format, without a key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from infra.postgres.maintenance import MaintenanceMetrics
+from ledger.errors import UnavailableError
+from starter.api.services import UsesServices
+
+router = APIRouter(tags=["health"])
+
+_GAUGES: Final = {
+    "longest_tail": (
+        "casaflow_longest_tail_credits",
+        "Credits of one account that its balance sums one by one, as the last run found them.",
+    ),
+    "last_run_seconds_ago": ("casaflow_maintenance_last_run_age_seconds", "Since the last maintenance run ended; absent before the first."),
+    "oldest_writer_seconds": (
+        "casaflow_oldest_writing_transaction_seconds",
+        "How long the oldest writing database transaction of the cluster has been open.",
+    ),
+    "oldest_writer_xids": (
+        "casaflow_oldest_writing_transaction_xids",
+        "Transaction ids that were given out since the oldest one in progress.",
+    ),
+}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(services: UsesServices) -> Response:
+    """What the tables need of upkeep, and what this process uses. Cheap: no table of entries is read."""
+    registry = CollectorRegistry()
+    up = Gauge("casaflow_postgres_up", "1 when PostgreSQL answers this process.", registry=registry)
+    try:
+        found = await services.maintenance.metrics()
+    except UnavailableError:
+        up.set(0)
+    else:
+        up.set(1)
+        _set(registry, found)
+    return Response(generate_latest(registry) + generate_latest(REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _set(registry: CollectorRegistry, found: MaintenanceMetrics) -> None:
+    for field, (name, what) in _GAUGES.items():
+        value = getattr(found, field)
+        if value is not None:
+            Gauge(name, what, registry=registry).set(value)
