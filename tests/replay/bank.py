@@ -145,20 +145,30 @@ class RecordedBank:
             assert (await funded.result()).status is TransactionStatus.COMPLETED
 
     async def start(
-        self, *, debtor: str | None = None, creditor: str | None = None, amount: str = "12.50", currency: str = "EUR"
+        self, *, debtor: str | None = None, creditor: str | None = None, amount: str = "12.50", currency: str = "EUR", **fields: Any
     ) -> Handle:
-        """Start a transaction between the accounts of these letters, as the API would."""
-        asked: TransactionRequest = request(
-            transaction_id=str(uuid.uuid4()),
+        """Start a transaction between the accounts of these letters, as the API would; `fields` are the request's own."""
+        return await self.submit(self.request(debtor=debtor, creditor=creditor, amount=amount, currency=currency, **fields))
+
+    async def submit(self, asked: TransactionRequest) -> Handle:
+        """Start what was asked, as the API would."""
+        await self.starter.submit(asked, wait_seconds=0)
+        return self.client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(asked.tenant, asked.transaction_id))
+
+    def request(
+        self, *, debtor: str | None = None, creditor: str | None = None, amount: str = "12.50", currency: str = "EUR", **fields: Any
+    ) -> TransactionRequest:
+        """A request between the accounts of these letters."""
+        return request(
             debtor=self._ref(debtor),
             creditor=self._ref(creditor),
             amount=amount,
             currency=currency,
+            transaction_id=str(uuid.uuid4()),
             submitted_by="recorder",
             submitted_at=dt.datetime.now(dt.UTC),
+            **fields,
         )
-        await self.starter.submit(asked, wait_seconds=0)
-        return self.client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(asked.tenant, asked.transaction_id))
 
     def refuse(self, name: str, *, times: int) -> None:
         self.troubles.errors[name].extend([REFUSES] * times)

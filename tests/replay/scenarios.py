@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
+from infra.postgres.ledger import PostgresLedger
 from ledger.decisions import LegName
 from ledger.errors import LedgerIntegrityError
+from ledger.money import Money
+from ledger.postings import credit_posting, first_posting
 from ledger.refusals import RefusalCode
+from ledger.requests import Override
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.rules import StatusChange
 from tests.replay.bank import Handle, RecordedBank
@@ -20,6 +25,7 @@ from workflows.transaction import TransactionWorkflow
 COMPLETED, REJECTED, REVERSED = TransactionStatus.COMPLETED, TransactionStatus.REJECTED, TransactionStatus.REVERSED
 
 DEFECT = LedgerIntegrityError("a check failed")
+FEE = Money(minor_units=50, currency="EUR")
 LOCAL_AND_ORDINARY = 4
 """Refusals that outlast every service's local attempts, and the first ordinary ones."""
 
@@ -171,13 +177,79 @@ async def _defect_at_the_first_leg(bank: RecordedBank) -> Handle:
         return handle
 
 
-async def _retried(handle: Handle) -> Handle:
-    async def parked() -> bool:
-        return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
+async def _linked(bank: RecordedBank, **fields: Any) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B", fee=FEE, **fields))
 
-    await eventually(parked, seconds=30)
+
+async def _linked_refused(bank: RecordedBank) -> Handle:
+    return await _linked(bank, amount="100")
+
+
+async def _linked_across_currencies(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="C", fee=FEE))
+
+
+async def _linked_cancelled(bank: RecordedBank) -> Handle:
+    handle = await bank.start(debtor="A", creditor="B", fee=FEE)
+    await handle.cancel()
+    async with bank.worker():
+        return await _ended(handle)
+
+
+async def _linked_fell_back(bank: RecordedBank) -> Handle:
+    bank.refuse("linked", times=LOCAL_AND_ORDINARY)
+    return await _linked(bank)
+
+
+async def _linked_hung_at_first(bank: RecordedBank) -> Handle:
+    bank.hang("linked", times=2)
+    return await _linked(bank)
+
+
+async def _linked_defect(bank: RecordedBank) -> Handle:
+    bank.troubles.errors["linked"].append(DEFECT)
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="B", fee=FEE)
+        await eventually(lambda: _closed(handle))
+        return handle
+
+
+async def _linked_after_legs_one_by_one(bank: RecordedBank) -> Handle:
+    """As a worker that knew no linked legs would have left it; an operator carries it on by hand, then asks for another try."""
+    asked = bank.request(debtor="A", creditor="B", override=Override(by="operator", reason="agreed"))
+    ledger: PostgresLedger = bank.parts["ledger"]
+    debit = first_posting(asked, conversion=None, booking_date=asked.submitted_at.date())
+    debited = await ledger.post(debit)
+    async with bank.worker():
+        handle = await bank.submit(asked)
+        await eventually(lambda: _is_parked(handle), seconds=30)
+        await ledger.post(credit_posting(debit, debited, conversion=None))
+        await handle.signal(TransactionWorkflow.retry)
+        return await _ended(handle)
+
+
+async def _reversal(bank: RecordedBank) -> Handle:
+    """Of a transfer across currencies: it asks for no rate."""
+    async with bank.worker():
+        original = await (await bank.start(debtor="A", creditor="C")).result()
+        return await _ended(await bank.start(debtor="C", creditor="A", reverses=original.transaction_id))
+
+
+async def _balancing(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B", amount="1000", balancing=True))
+
+
+async def _retried(handle: Handle) -> Handle:
+    await eventually(lambda: _is_parked(handle), seconds=30)
     await handle.signal(TransactionWorkflow.retry)
     return handle
+
+
+async def _is_parked(handle: Handle) -> bool:
+    return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
 
 
 async def _ended(handle: Handle) -> Handle:
@@ -211,5 +283,15 @@ SCENARIOS = {
     "reversed-by-ordinary-activities": Scenario(_compensation_fell_back, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
     "reversed-after-parking-and-retry": Scenario(_parked_at_the_compensation, REVERSED, RefusalCode.ACCOUNT_FROZEN),
     "failed-defect-before-posting": Scenario(_defect_at_the_first_leg, None),
+    "linked-completed": Scenario(_linked, COMPLETED),
+    "linked-completed-cross-currency": Scenario(_linked_across_currencies, COMPLETED),
+    "linked-completed-by-an-ordinary-activity": Scenario(_linked_fell_back, COMPLETED),
+    "linked-completed-after-local-attempts-timed-out": Scenario(_linked_hung_at_first, COMPLETED),
+    "linked-completed-after-parking-and-retry": Scenario(_linked_after_legs_one_by_one, COMPLETED),
+    "linked-rejected-insufficient-funds": Scenario(_linked_refused, REJECTED, RefusalCode.INSUFFICIENT_FUNDS),
+    "linked-rejected-cancelled-at-once": Scenario(_linked_cancelled, REJECTED, RefusalCode.CANCELLED),
+    "linked-failed-defect": Scenario(_linked_defect, None),
+    "balancing-completed": Scenario(_balancing, COMPLETED),
+    "reversal-completed-cross-currency": Scenario(_reversal, COMPLETED),
 }
 """By the name of the recording."""
