@@ -81,6 +81,17 @@ class TransactionConflictError(ConflictError):
         super().__init__(f"transaction_id {transaction_id} was used before with other content; the first content stands")
 
 
+class TransactionNotFinalError(ConflictError):
+    """The transaction is still under way, so it can't be decided yet what may be taken back of it."""
+
+    code: ClassVar[str] = "transaction-not-final"
+
+    def __init__(self, *, transaction_id: str, status: str) -> None:
+        self.transaction_id = transaction_id
+        self.status = status
+        super().__init__(f"transaction {transaction_id} is {status}; it can be reversed once it is completed")
+
+
 class AccountConflictError(ConflictError):
     """The account id was used before with other content."""
 

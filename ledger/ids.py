@@ -84,6 +84,16 @@ def key_transaction_id(tenant: str, principal: str, idempotency_key: str) -> str
     return _derived("idempotency-key", tenant, principal, idempotency_key)
 
 
+def reversal_transaction_id(tenant: str, reverses: str) -> str:
+    """The transaction id of a reversal of all that is left, where the caller gave none: asking again reverses nothing again."""
+    return _derived("reversal", tenant, reverses)
+
+
+def capture_transaction_id(tenant: str, hold_id: str) -> str:
+    """The transaction id of a capture of all that a hold still holds, where the caller gave none."""
+    return _derived("capture", tenant, hold_id)
+
+
 def event_id(tenant: str, transaction_id: str, event_type: str, leg: str = "") -> str:
     """The ``ce_id`` of an event: one per transaction, type and leg."""
     return _derived("event", tenant, transaction_id, event_type, leg)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -47,8 +48,10 @@ app = typer.Typer(
 )
 stack_commands.register(app)
 account_app = typer.Typer(help="Open and show accounts.", no_args_is_help=True)
+transaction_app = typer.Typer(help="Show and reverse transactions.", no_args_is_help=True)
 key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
+app.add_typer(transaction_app, name="transaction")
 app.add_typer(key_app, name="key")
 bench_commands.register(app)
 maintenance_commands.register(app)
@@ -133,6 +136,42 @@ def account_open(
 def account_show(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Show an account and its rules."""
     _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.account(account_id))), as_json=as_json)
+
+
+@transaction_app.command("show")
+def transaction_show(transaction_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show a transaction: how it stands, its legs, and what was asked."""
+    found = asyncio.run(_with_client(api_url, api_key, lambda client: client.transaction(transaction_id)))
+    _show(found if as_json else _present(found), as_json=as_json)
+
+
+@transaction_app.command("reverse")
+def transaction_reverse(
+    transaction_id: str,
+    amount: Annotated[str | None, typer.Option(help="A part, such as 5.00; all that is left unless given.")] = None,
+    reversal_id: Annotated[str | None, typer.Option(help="The reversal's own id (a UUID); the same id never reverses twice.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Up to 35 characters.")] = None,
+    override: Annotated[str | None, typer.Option(help="Why limits and balance of who gives the money back don't count.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Take a transaction back, or a part of it, by a transaction of its own. Exit code 1 if that doesn't end as completed."""
+    if amount is not None and reversal_id is None:
+        reversal_id = str(uuid.uuid4())  # The client may send a part again while the API is away, and must not take it back twice.
+    body = {
+        **_given(amount=amount, transaction_id=reversal_id, reference=reference),
+        **({"override": {"reason": override}} if override else {}),
+    }
+    answer = asyncio.run(_with_client(api_url, api_key, lambda client: client.reverse(transaction_id, body, wait_seconds=30)))
+    _show(answer if as_json else _present(answer), as_json=as_json)
+    if answer["status"] != "completed":
+        raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+def _present(content: dict[str, Any]) -> dict[str, Any]:
+    """Without what a transaction doesn't use."""
+    return {name: value for name, value in content.items() if value not in (None, [], {}, False)}
 
 
 @app.command()

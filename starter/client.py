@@ -116,6 +116,12 @@ class ApiClient:
         """A transaction as it stands."""
         return await self._send(lambda: self._http.get(f"/v1/transactions/{parse_transaction_id(transaction_id)}"))
 
+    async def reverse(self, transaction_id: str, body: dict[str, Any], *, wait_seconds: int) -> dict[str, Any]:
+        """Take a transaction back, or a part of it; a part with a transaction id of its own, so that this may be repeated."""
+        path = f"/v1/transactions/{parse_transaction_id(transaction_id)}/reverse"
+        headers = {"Prefer": f"wait={wait_seconds}"}
+        return await self._send(lambda: self._http.post(path, json=body, headers=headers))
+
     async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         return _content(await self._answer(request))
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
     from infra.settings import Settings
     from ledger.requests import TransactionRequest
+    from ledger.results import TransactionRecord
 
 _RPC_TIMEOUT: Final = dt.timedelta(seconds=5)
 _UPDATE_AFTER_SECONDS: Final = 0.3
@@ -40,6 +41,8 @@ class Submission:
     """As it was first submitted; None where only Temporal knows the transaction yet, and it was looked up by its id."""
     repeated: bool
     """Whether the id was in use before, with the same content."""
+    reversed_amount: int = 0
+    """What reversals took back of it, in minor units of the request's currency."""
 
 
 class TemporalConnection:
@@ -128,7 +131,7 @@ class TransactionStarter:
         """
         record = await self._transactions.get(tenant, transaction_id)
         if record is not None and record.result.final:
-            return Submission(result=record.result, request=record.request, repeated=True)
+            return _of_record(record)
         client = await self._temporal.client()
         status = await _status_by_workflow(client.get_workflow_handle(workflow_id(tenant, transaction_id)))
         if status is not TransactionStatus.PROCESSING:
@@ -146,7 +149,7 @@ class TransactionStarter:
             return None
         if record.fingerprint != request.fingerprint:
             raise TransactionConflictError(transaction_id=request.transaction_id)
-        return Submission(result=record.result, request=record.request, repeated=True)
+        return _of_record(record)
 
     async def _start_or_join(
         self, client: Client, request: TransactionRequest
@@ -222,6 +225,10 @@ class TransactionStarter:
             message = f"{cause.type}: {cause.message}"
             raise LedgerIntegrityError(message) from failure
         return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PARKED)
+
+
+def _of_record(record: TransactionRecord) -> Submission:
+    return Submission(result=record.result, request=record.request, repeated=True, reversed_amount=record.reversed_amount)
 
 
 async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult]) -> TransactionResult:

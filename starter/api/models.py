@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -19,6 +19,7 @@ from ledger.requests import (
     MAX_METADATA_VALUE_LENGTH,
     MAX_REFERENCE_LENGTH,
     MAX_REMITTANCE_LENGTH,
+    MAX_SHARES,
     TransactionKind,
     TransactionRequest,
 )
@@ -122,19 +123,73 @@ class FreezeBody(_Body):
     side: Literal["debits", "credits", "both"] = "both"
 
 
+class MoneyBody(_Body):
+    """An amount with its currency."""
+
+    amount: Amount
+    currency: Currency
+
+
+class CreditorBody(_Body):
+    """One of several creditors, and what it gets."""
+
+    creditor: AccountId
+    amount: Amount
+
+
+class OverrideBody(_Body):
+    """An operator's word that limits and balance of the debtor are not to count; recorded with who gave it."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)]
+
+
+Reference = Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)]
+RemittanceInformation = Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)]
+
+
 class TransactionBody(_Body):
-    """A transaction: a debtor, a creditor, or both."""
+    """A transaction: a debtor, a creditor, or both. With a fee, several creditors or `balancing` all of it is posted, or nothing."""
 
     transaction_id: Uuid | None = None
     debtor: AccountId | None = None
     creditor: AccountId | None = None
+    creditors: Annotated[list[CreditorBody], Field(min_length=1, max_length=MAX_SHARES)] | None = Field(
+        default=None, description="Several creditors instead of one; their amounts, in `currency`, sum to `amount`."
+    )
     amount: Amount
     currency: Currency
+    fee: MoneyBody | None = Field(default=None, description="What the debtor pays the bank on top, in the debtor's currency.")
+    balancing: bool = Field(default=False, description="Take up to `amount`, as far as the debtor's available balance goes.")
+    override: OverrideBody | None = None
     settlement: Literal["cash", "clearing"] = "cash"
-    reference: Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)] | None = None
-    remittance_information: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
+    reference: Reference | None = None
+    remittance_information: RemittanceInformation | None = None
     value_date: CalendarDate | None = None
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class ReversalBody(_Body):
+    """A reversal: of all that is left of the transaction, unless an amount is given."""
+
+    transaction_id: Uuid | None = None
+    amount: Amount | None = Field(default=None, description="A part, in the transaction's currency.")
+    reference: Reference | None = None
+    override: OverrideBody | None = None
+
+
+class CaptureBody(_Body):
+    """A capture: of all that the hold still holds, unless an amount is given."""
+
+    transaction_id: Uuid | None = None
+    creditor: AccountId | None = None
+    amount: Amount | None = Field(default=None, description="A part, in the currency of the hold.")
+    releases_hold: bool = Field(default=True, description="Release what is left afterwards; false: keep it for further captures.")
+    settlement: Literal["cash", "clearing"] = "cash"
+    reference: Reference | None = None
+    remittance_information: RemittanceInformation | None = None
+    value_date: CalendarDate | None = None
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class AccountView(BaseModel):
@@ -288,6 +343,39 @@ class LegView(BaseModel):
         )
 
 
+class MoneyView(BaseModel):
+    """An amount with its currency."""
+
+    amount: str
+    currency: str
+
+    @classmethod
+    def of(cls, money: Money | None) -> MoneyView | None:
+        """The API's form of `money`."""
+        return cls(amount=money.decimal_string, currency=money.currency) if money else None
+
+
+class CreditorView(BaseModel):
+    """One of several creditors, and what it gets."""
+
+    creditor: str
+    amount: str
+
+
+class DebtorView(BaseModel):
+    """One of several accounts that a reversal takes from, and how much."""
+
+    debtor: str
+    amount: str
+
+
+class OverrideView(BaseModel):
+    """Who said that limits and balance of the debtor are not to count, and why."""
+
+    by: str
+    reason: str
+
+
 class TransactionView(BaseModel):
     """A transaction: how it stands, its legs, and what was asked."""
 
@@ -301,6 +389,18 @@ class TransactionView(BaseModel):
     creditor: str | None = None
     amount: str | None = None
     currency: str | None = None
+    creditors: list[CreditorView] | None = None
+    debtors: list[DebtorView] | None = None
+    """Of a reversal of a transaction with several creditors."""
+    fee: MoneyView | None = None
+    balancing: bool | None = None
+    override: OverrideView | None = None
+    hold_id: str | None = None
+    releases_hold: bool | None = None
+    reverses: str | None = None
+    """The transaction that this one takes back, or a part of it."""
+    reversed_amount: str | None = None
+    """How much of this transaction was taken back, in `currency`."""
     settlement: str | None = None
     reference: str | None = None
     remittance_information: str | None = None
@@ -310,19 +410,15 @@ class TransactionView(BaseModel):
     submitted_at: dt.datetime | None = None
 
     @classmethod
-    def of(cls, result: TransactionResult, request: TransactionRequest | None) -> TransactionView:
-        """The API's form of a result; `request` is None while nothing of the transaction is recorded."""
-        asked = {}
-        if request is not None:
-            names = {"settlement", "reference", "remittance_information", "value_date", "metadata", "submitted_by", "submitted_at"}
-            asked = {
-                **request.model_dump(include=names),
-                "kind": request.kind,
-                "debtor": request.debtor.account_id if request.debtor else None,
-                "creditor": request.creditor.account_id if request.creditor else None,
-                "amount": request.amount.decimal_string,
-                "currency": request.amount.currency,
-            }
+    def of(cls, result: TransactionResult, request: TransactionRequest | None, *, reversed_amount: int = 0) -> TransactionView:
+        """The API's form of a result.
+
+        Args:
+            result: how it stands.
+            request: what was asked; None while nothing of the transaction is recorded.
+            reversed_amount: what reversals took back, in minor units of the request's currency.
+        """
+        asked = _asked(request, reversed_amount) if request is not None else {}
         return cls(
             transaction_id=result.transaction_id,
             status=result.status,
@@ -331,6 +427,25 @@ class TransactionView(BaseModel):
             rate=ConversionView.of_conversion(result.conversion),
             **asked,
         )
+
+
+def _asked(request: TransactionRequest, reversed_amount: int) -> dict[str, Any]:
+    names = {"settlement", "reference", "remittance_information", "value_date", "metadata", "submitted_by", "submitted_at"}
+    names |= {"balancing", "hold_id", "releases_hold", "reverses"}
+    side = "debtor" if request.reverses is not None else "creditor"
+    several = [{side: share.account.account_id, "amount": share.amount.decimal_string} for share in request.shares]
+    return {
+        **request.model_dump(include=names),
+        f"{side}s": several or None,
+        "kind": request.kind,
+        "debtor": request.debtor.account_id if request.debtor else None,
+        "creditor": request.creditor.account_id if request.creditor else None,
+        "amount": request.amount.decimal_string,
+        "currency": request.amount.currency,
+        "fee": MoneyView.of(request.fee),
+        "override": OverrideView(**request.override.model_dump()) if request.override else None,
+        "reversed_amount": Money(minor_units=reversed_amount, currency=request.amount.currency).decimal_string,
+    }
 
 
 class BalanceQuery(_Body):

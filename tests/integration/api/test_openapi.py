@@ -16,6 +16,7 @@ STATUSES = {
     ("post", "/v1/accounts/{account_id}/close"): {"200", "404", "409", "422"},
     ("post", "/v1/transactions"): {"200", "201", "202", "409", "413", "422"},
     ("get", "/v1/transactions/{transaction_id}"): {"200", "404", "422"},
+    ("post", "/v1/transactions/{transaction_id}/reverse"): {"200", "201", "202", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
 }
 """What each endpoint answers with, beside 401, 500 and 503."""
@@ -61,7 +62,7 @@ async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(documen
             assert "$ref" in response["content"][media_type]["schema"]
     assert "Retry-After" in responses["503"]["headers"]
     assert "WWW-Authenticate" in responses["401"]["headers"]
-    if path == "/v1/transactions":
+    if path in {"/v1/transactions", "/v1/transactions/{transaction_id}/reverse"}:
         assert all("Location" in responses[status]["headers"] for status in ("200", "201", "202"))
 
 

@@ -139,3 +139,23 @@ async def test_status_of_nothing_ends_with_1(cli: CommandLine) -> None:
     ended = await cli.run("status", "--json")
     assert ended.code == 1
     assert ended.json == {"healthy": False, "parts": [], "stack": None}
+
+
+async def test_transaction_is_shown_and_reversed(cli: CommandLine, bank: Bank) -> None:
+    account = await bank.open(funds="10.00")
+    original = (await bank.submit({"creditor": account, "amount": "5.00", "currency": "EUR"})).json()
+    shown = await cli.run("transaction", "show", original["transaction_id"], "--json")
+    assert (shown.code, shown.json) == (0, original)
+    part = await cli.run("transaction", "reverse", original["transaction_id"], "--amount", "2.00", "--reference", "wrong amount", "--json")
+    assert (part.code, part.json["status"], part.json["reference"]) == (0, "completed", "wrong amount")
+    rest = await cli.run("transaction", "reverse", original["transaction_id"])
+    assert rest.code == 0
+    assert original["transaction_id"] in rest.out
+    assert "hold_id" not in rest.out
+    above = await cli.run("transaction", "reverse", original["transaction_id"], "--amount", "0.01", "--json")
+    assert (above.code, above.json["reason"]["code"]) == (1, "reversal-exceeds-original")
+    assert await bank.ledger(account) == "10.00"
+    for arguments, complaint in ((("show", "17"), "must be a UUID"), (("reverse", str(uuid.uuid4())), "no transaction")):
+        refused = await cli.run("transaction", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert complaint in refused.err
