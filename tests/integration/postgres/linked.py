@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.postgres.database import Database
 from infra.postgres.proof import PostgresProof
 from ledger.money import Money
 from ledger.postings import LinkedPosting, linked_posting
@@ -28,10 +29,11 @@ def shares_of(amounts: dict[str, int], currency: str = "EUR") -> tuple[Share, ..
     )
 
 
-async def assert_nothing_is_wrong(bank: Bank) -> None:
-    """Every rule that `casaflow check` knows of the ledger's tables holds for this bank, and its GL and its customers sum to zero."""
-    evidence = await PostgresProof(bank.database).ledger()
-    mine = [line for truth in evidence.violations.values() for line in truth.shown if bank.tenant in line]
-    assert not mine, mine
+async def assert_nothing_is_wrong(where: Bank | Database) -> None:
+    """Every rule that `casaflow check` knows of the ledger's tables holds, for one bank or for all that the database has."""
+    database, tenant = (where.database, where.tenant) if isinstance(where, Bank) else (where, "")
+    evidence = await PostgresProof(database).ledger()
+    found = [line for truth in evidence.violations.values() for line in truth.shown if tenant in line]
+    assert not found, found
     hidden = [truth.total - len(truth.shown) for truth in evidence.violations.values()]
     assert not any(hidden), "more violations than are listed, so that this bank's may be among the others"
