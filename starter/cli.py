@@ -6,12 +6,11 @@ Exit codes: 0 done and proven; 1 done, but something is not as it should be; 2 b
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -22,15 +21,11 @@ from infra.stack.control import read_stack_info
 from infra.stack.model import StackError
 from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
-from starter import bench_commands, maintenance_commands, stack_commands
-from starter.client import ApiClient, ApiError, ApiUnavailableError
+from starter import account_commands, bench_commands, maintenance_commands, stack_commands
+from starter.api_access import ApiKey, ApiUrl, api_client, ask, show
+from starter.client import ApiError, ApiUnavailableError
 from starter.entries import FileError
 from starter.stack_commands import Json
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-Answer = TypeVar("Answer")
 
 EXIT_NOT_PROVEN = 1
 EXIT_BAD_INPUT = 2
@@ -47,17 +42,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 stack_commands.register(app)
-account_app = typer.Typer(help="Open and show accounts.", no_args_is_help=True)
+account_commands.register(app)
 transaction_app = typer.Typer(help="Show and reverse transactions.", no_args_is_help=True)
 key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
-app.add_typer(account_app, name="account")
 app.add_typer(transaction_app, name="transaction")
 app.add_typer(key_app, name="key")
 bench_commands.register(app)
 maintenance_commands.register(app)
 
-ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
 InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]
 DEFAULT_IN_FLIGHT = 32
@@ -87,62 +79,11 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wait: Callable[[str], None] | None = None) -> ApiClient:
-    """The client of the API that the options, or the stack in ``$CASAFLOW_HOME``, name.
-
-    Raises:
-        ApiUnavailableError: neither names one.
-    """
-    if url is None or key is None:
-        home = Settings().home
-        info = read_stack_info(home)
-        if info is None:
-            message = f"nothing runs in {home.absolute()}: start it with `casaflow up --detach`, or give --api-url and --api-key"
-            raise ApiUnavailableError(message)
-        url, key = url or info.api, key or info.api_key
-    return ApiClient(url, key, connections=connections, on_wait=on_wait)
-
-
-async def _with_client(url: str | None, key: str | None, work: Callable[[ApiClient], Awaitable[Answer]]) -> Answer:
-    async with api_client(url, key) as client:
-        return await work(client)
-
-
-def _show(content: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(content, indent=1))
-        return
-    width = max(len(name) for name in content)
-    for name, value in content.items():
-        typer.echo(f"{name.ljust(width)}  {value}")
-
-
-@account_app.command("open")
-def account_open(
-    account_id: Annotated[str, typer.Argument(help="1 to 34 letters, digits, dots, hyphens or underscores.")],
-    currency: Annotated[str, typer.Argument(help="ISO 4217 code, such as EUR.")],
-    kind: Annotated[str, typer.Option(help="current or savings.")] = "current",
-    overdraft_limit: Annotated[str, typer.Option(help="How far below zero the balance may go, such as 500.00.")] = "0",
-    api_url: ApiUrl = None,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> None:
-    """Open an account. The same call again changes nothing."""
-    body = {"account_id": account_id, "currency": currency, "kind": kind, "overdraft_limit": overdraft_limit}
-    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.open_account(body))), as_json=as_json)
-
-
-@account_app.command("show")
-def account_show(account_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Show an account and its rules."""
-    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.account(account_id))), as_json=as_json)
-
-
 @transaction_app.command("show")
 def transaction_show(transaction_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Show a transaction: how it stands, its legs, and what was asked."""
-    found = asyncio.run(_with_client(api_url, api_key, lambda client: client.transaction(transaction_id)))
-    _show(found if as_json else _present(found), as_json=as_json)
+    found = ask(api_url, api_key, lambda client: client.transaction(transaction_id))
+    show(found if as_json else _present(found), as_json=as_json)
 
 
 @transaction_app.command("reverse")
@@ -163,8 +104,8 @@ def transaction_reverse(
         **_given(amount=amount, transaction_id=reversal_id, reference=reference),
         **({"override": {"reason": override}} if override else {}),
     }
-    answer = asyncio.run(_with_client(api_url, api_key, lambda client: client.reverse(transaction_id, body, wait_seconds=30)))
-    _show(answer if as_json else _present(answer), as_json=as_json)
+    answer = ask(api_url, api_key, lambda client: client.reverse(transaction_id, body, wait_seconds=30))
+    show(answer if as_json else _present(answer), as_json=as_json)
     if answer["status"] != "completed":
         raise typer.Exit(EXIT_NOT_PROVEN)
 
@@ -185,7 +126,7 @@ def balance(
 ) -> None:
     """Show an account's balance at this instant, as of another instant, or as of a value date."""
     query = _given(at=at, value_date=value_date)
-    _show(asyncio.run(_with_client(api_url, api_key, lambda client: client.balance(account_id, query))), as_json=as_json)
+    show(ask(api_url, api_key, lambda client: client.balance(account_id, query)), as_json=as_json)
 
 
 @app.command()
@@ -202,9 +143,9 @@ def statement(  # noqa: PLR0913, PLR0917  each is an option
 ) -> None:
     """Show a page of an account's lines with the running balance. Provisional lines may still move; settled ones never change."""
     query = _given(**{"from": since, "to": until, "order": order, "limit": str(limit), "cursor": cursor})
-    page = asyncio.run(_with_client(api_url, api_key, lambda client: client.statement(account_id, query)))
+    page = ask(api_url, api_key, lambda client: client.statement(account_id, query))
     if as_json:
-        _show(page, as_json=True)
+        show(page, as_json=True)
         return
     from starter.statements import show_statement  # noqa: PLC0415  as in submit
 
@@ -286,7 +227,7 @@ def key_create(
     from starter.administration import create_key  # noqa: PLC0415  as in submit
 
     key_id, key = asyncio.run(create_key(outside_or_stack(Settings()), tenant, principal))
-    _show({"key_id": key_id, "key": key, "tenant": tenant, "principal": principal}, as_json=as_json)
+    show({"key_id": key_id, "key": key, "tenant": tenant, "principal": principal}, as_json=as_json)
 
 
 @key_app.command("revoke")

@@ -90,9 +90,25 @@ class ApiClient:
         """An account."""
         return await self._send(lambda: self._http.get(_account_path(account_id)))
 
-    async def change_account(self, account_id: str, change: str) -> dict[str, Any]:
-        """Freeze, unfreeze or close an account."""
-        return await self._send(lambda: self._http.post(f"{_account_path(account_id)}/{change}"))
+    async def change_account(self, account_id: str, change: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        """Freeze, unfreeze, make dormant, reactivate or close an account; a freeze may say which side."""
+        return await self._send(lambda: self._http.post(f"{_account_path(account_id)}/{change}", json=body))
+
+    async def change_rules(self, account_id: str, rules: dict[str, str | None]) -> dict[str, Any]:
+        """Give an account other rules."""
+        return await self._send(lambda: self._http.patch(_account_path(account_id), json=rules))
+
+    async def authorise_hold(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Set money aside, with an id of its own."""
+        return await self._send(lambda: self._http.post("/v1/holds", json=body))
+
+    async def hold(self, hold_id: str) -> dict[str, Any]:
+        """A hold as it stands."""
+        return await self._send(lambda: self._http.get(_hold_path(hold_id)))
+
+    async def void_hold(self, hold_id: str) -> dict[str, Any]:
+        """Release what a hold still holds."""
+        return await self._send(lambda: self._http.post(f"{_hold_path(hold_id)}/void"))
 
     async def balance(self, account_id: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         """An account's balance now; with a query of ``at`` or ``value_date``, as of then."""
@@ -153,6 +169,10 @@ class ApiClient:
 def _account_path(account_id: str) -> str:
     # Checked here as well: the empty id, or two dots, would make another path of it.
     return f"/v1/accounts/{parse_account_id(account_id, field='account_id')}"
+
+
+def _hold_path(hold_id: str) -> str:
+    return f"/v1/holds/{parse_transaction_id(hold_id, field='hold_id')}"
 
 
 def _content(response: httpx.Response) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from fastapi import FastAPI
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from ledger.errors import UnavailableError
-from starter.api import accounts, health, metrics, openapi, problems, rates, statements, transactions
+from starter.api import accounts, health, holds, metrics, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
             database=database,
             temporal=temporal,
             accounts=PostgresAccounts(database),
+            holds=PostgresHolds(database),
             statements=PostgresStatements(database),
             transactions=recorded,
             keys=PostgresApiKeys(database),
@@ -70,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, statements, transactions, rates, health, metrics, openapi):
+    for part in (accounts, holds, statements, transactions, rates, health, metrics, openapi):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ledger.accounts import Account, Balance
 from ledger.decisions import Decision
+from ledger.holds import Hold
 from ledger.money import Money
 from ledger.rates import Conversion, ExchangeRate
 from ledger.refusals import Refusal
@@ -178,6 +179,18 @@ class ReversalBody(_Body):
     override: OverrideBody | None = None
 
 
+class HoldBody(_Body):
+    """Money to set aside on an account."""
+
+    hold_id: Uuid | None = None
+    account_id: AccountId
+    amount: Amount
+    currency: Currency
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
+    """From then on it holds nothing."""
+    reference: Reference | None = None
+
+
 class CaptureBody(_Body):
     """A capture: of all that the hold still holds, unless an amount is given."""
 
@@ -216,6 +229,39 @@ class AccountView(BaseModel):
             if fields[name] is not None:
                 fields[name] = Money(minor_units=fields[name], currency=account.currency).decimal_string
         return cls(**fields)
+
+
+class HoldView(BaseModel):
+    """A hold as it stands; amounts in major units of its currency."""
+
+    hold_id: str
+    account_id: str
+    amount: str
+    captured: str
+    """What captures took of it."""
+    remaining: str
+    """What it still holds."""
+    currency: str
+    status: str
+    reason: ReasonView | None
+    """Why it was not authorised."""
+    reference: str | None
+    created_at: dt.datetime
+    expires_at: dt.datetime
+    closed_at: dt.datetime | None
+    """When it ceased to hold anything."""
+
+    @classmethod
+    def of(cls, hold: Hold) -> HoldView:
+        """The API's form of `hold`."""
+        return cls(
+            **hold.model_dump(include={"hold_id", "account_id", "status", "reference", "created_at", "expires_at", "closed_at"}),
+            amount=hold.amount.decimal_string,
+            captured=hold.captured.decimal_string,
+            remaining=hold.remaining.decimal_string,
+            currency=hold.amount.currency,
+            reason=ReasonView.of(hold.refusal),
+        )
 
 
 class BalanceView(BaseModel):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.api_keys import PostgresApiKeys
     from infra.postgres.database import Database
+    from infra.postgres.holds import PostgresHolds
     from infra.postgres.maintenance import PostgresMaintenance
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
@@ -28,6 +29,7 @@ class Services:
     database: Database
     temporal: TemporalConnection
     accounts: PostgresAccounts
+    holds: PostgresHolds
     statements: PostgresStatements
     transactions: PostgresTransactions
     keys: PostgresApiKeys

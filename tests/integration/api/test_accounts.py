@@ -77,10 +77,24 @@ async def test_balance_tells_credits_debits_and_what_is_available(bank: Bank) ->
     }
 
 
-@pytest.mark.parametrize("method_and_path", ["GET {}", "GET {}/balance", "POST {}/freeze", "POST {}/unfreeze", "POST {}/close"])
-async def test_unknown_account_is_not_found(bank: Bank, method_and_path: str) -> None:
-    method, path = method_and_path.format(f"/v1/accounts/{_new_id()}").split()
-    assert_problem(await bank.http.request(method, path), 404, "not-found")
+@pytest.mark.parametrize(
+    "method_and_path",
+    [
+        "GET {}",
+        "GET {}/balance",
+        "PATCH {}",
+        "POST {}/freeze",
+        "POST {}/unfreeze",
+        "POST {}/dormant",
+        "POST {}/reactivate",
+        "POST {}/close",
+    ],
+)
+async def test_unknown_account_is_not_found(bank: Bank, other_bank: Bank, method_and_path: str) -> None:
+    for unknown in (_new_id(), await other_bank.open()):
+        method, path = method_and_path.format(f"/v1/accounts/{unknown}").split()
+        body = {"daily_limit": "5.00"} if method == "PATCH" else None
+        assert_problem(await bank.http.request(method, path, json=body), 404, "not-found")
 
 
 async def test_malformed_account_id_in_the_path_is_bad_input(bank: Bank) -> None:

@@ -1,0 +1,96 @@
+"""Holds: authorise, look up, void, capture."""
+
+from __future__ import annotations
+
+import uuid
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from infra.postgres.api_keys import Principal
+from ledger.errors import NotFoundError
+from ledger.holds import Hold, HoldRequest
+from ledger.ids import parse_account_id, parse_transaction_id
+from ledger.money import Money
+from ledger.statements import parse_instant
+from starter.api.answers import LOCATION, answer
+from starter.api.models import CaptureBody, HoldBody, HoldView, TransactionView
+from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.transactions import ANSWERS, IdempotencyKey, Prefer, capture_request, carry_out
+
+router = APIRouter(prefix="/v1/holds", tags=["holds"])
+
+_NOT_FOUND: Final = answer(404, "The tenant has no such hold.")
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={
+        200: {"model": HoldView, "description": "It was decided before, with the same content.", "headers": LOCATION},
+        201: {"description": "It is decided: open, or refused for a reason.", "headers": LOCATION},
+        409: {"description": "The hold_id was used before with other content."},
+    },
+)
+async def authorise(body: HoldBody, response: Response, services: UsesServices, principal: Authenticated) -> HoldView:
+    """Set money aside for later debits. A refusal is a final result of status `refused`, not an HTTP error.
+
+    It is decided as a debit is, and counts towards the account's limits now; what captures it later doesn't count again.
+    """
+    request = HoldRequest(
+        tenant=principal.tenant,
+        hold_id=parse_transaction_id(body.hold_id, field="hold_id") if body.hold_id is not None else str(uuid.uuid4()),
+        account_id=parse_account_id(body.account_id, field="account_id"),
+        amount=Money.parse(body.amount, body.currency),
+        expires_at=parse_instant(body.expires_at, field="expires_at"),
+        reference=body.reference,
+        authorised_by=principal.name,
+    )
+    hold, stored = await services.holds.authorise(request)
+    response.status_code = HTTPStatus.CREATED if stored else HTTPStatus.OK
+    response.headers["Location"] = f"/v1/holds/{hold.hold_id}"
+    return HoldView.of(hold)
+
+
+@router.get("/{hold_id}", responses=_NOT_FOUND)
+async def read_hold(hold_id: str, services: UsesServices, principal: Authenticated) -> HoldView:
+    """A hold as it stands. One that is past its end has expired, and holds nothing."""
+    return HoldView.of(await _hold(hold_id, services, principal))
+
+
+@router.post("/{hold_id}/void", responses=_NOT_FOUND | answer(409, "It was captured or refused, or has expired."))
+async def void(hold_id: str, services: UsesServices, principal: Authenticated) -> HoldView:
+    """Release what an open hold still holds. Voiding it twice changes nothing."""
+    return HoldView.of(await services.holds.void(principal.tenant, parse_transaction_id(hold_id, field="hold_id")))
+
+
+@router.post(
+    "/{hold_id}/capture",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={**ANSWERS, **_NOT_FOUND, 409: {"description": "The transaction_id was used before with other content."}},
+)
+async def capture(
+    hold_id: str,
+    response: Response,
+    services: UsesServices,
+    principal: Authenticated,
+    body: CaptureBody | None = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> TransactionView:
+    """Take what a hold set aside, or a part of it, by a transaction. It is refused neither for funds nor for limits.
+
+    Without an amount it takes all that is left, once: asked again, it answers the same capture.
+    """
+    hold = await _hold(hold_id, services, principal)
+    request = await capture_request(hold, body or CaptureBody(), services, principal, idempotency_key)
+    return await carry_out(request, services, prefer, response)
+
+
+async def _hold(hold_id: str, services: Services, principal: Principal) -> Hold:
+    hold_id = parse_transaction_id(hold_id, field="hold_id")
+    hold = await services.holds.get(principal.tenant, hold_id)
+    if hold is None:
+        raise NotFoundError(kind="hold", identifier=hold_id)
+    return hold
