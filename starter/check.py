@@ -31,6 +31,8 @@ SETTLE_SECONDS: Final = 60.0
 """How long events that were stored before the check may take to be published and applied. Healthy systems need less than a second."""
 _POLL_SECONDS: Final = 0.25
 _AUDIT: Final = "audit"
+_AT_ONCE: Final = 500
+"""Transactions that are asked for at one time, however many have not ended."""
 
 TITLES: Final = {
     1: "No money appears or disappears",
@@ -167,26 +169,34 @@ def _event_finding(events: EventEvidence) -> Finding:
 
 async def _outcomes(proof: PostgresProof, executions: TransactionExecutions, ledger: LedgerEvidence) -> Finding:
     """A transaction that has not ended must be carried by a workflow, and a workflow that was given up must have left an outcome."""
-    given_up = {
-        transaction: status
-        for identifier, status in (await executions.given_up()).items()
-        if (transaction := _transaction(identifier)) is not None
-    }
-    carried = await executions.running(ledger.unfinished | given_up.keys())
-    abandoned = (ledger.unfinished | given_up.keys()) - carried
-    # Read again after Temporal was asked: what has ended in the meantime is none.
-    abandoned -= await proof.finished(abandoned)
     violations = ledger.violations[6]
-    for tenant, transaction_id in sorted(abandoned):
-        status = given_up.get((tenant, transaction_id), "unknown to Temporal")
+
+    def tell(transaction: tuple[str, str], status: str) -> None:
+        tenant, transaction_id = transaction
         violations.add(
             f"transaction {transaction_id} of tenant {tenant} has no outcome, and its workflow {workflow_id(tenant, transaction_id)} "
             f"is {status}"
         )
+
+    # The tables are read again after Temporal was asked: what has ended in the meantime is no violation.
+    async for page in proof.unfinished(at_once=_AT_ONCE):
+        abandoned = await executions.not_carried(page)
+        recorded = await proof.recorded(abandoned)
+        for transaction, status in sorted(abandoned.items()):
+            if not recorded.get(transaction, False):
+                tell(transaction, status)
+    async for given_up in executions.given_up(at_once=_AT_ONCE):
+        transactions = [found for identifier in given_up if (found := _transaction(identifier)) is not None]
+        abandoned = await executions.not_carried(transactions)
+        # What is recorded and has not ended was looked at above.
+        recorded = await proof.recorded(abandoned)
+        for transaction, status in sorted(abandoned.items()):
+            if transaction not in recorded:
+                tell(transaction, status)
     statuses = {name: ledger.statuses.get(name, 0) for name in ("completed", "rejected", "reversed")}
     parked = await executions.parked()
     counted = ", ".join(f"{count} {name}" for name, count in statuses.items())
-    return _finding(6, f"{counted}, {len(ledger.unfinished)} under way, {parked} parked", violations)
+    return _finding(6, f"{counted}, {ledger.unfinished} under way, {parked} parked", violations)
 
 
 def _transaction(identifier: str) -> tuple[str, str] | None:

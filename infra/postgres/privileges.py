@@ -44,3 +44,157 @@ WRITABLE_COLUMNS: Final = {
     }.items()
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
+
+_ALLOWED: Final = ", ".join(
+    f"('{table}', '{verb}', '{column}')" for (table, verb), columns in sorted(WRITABLE_COLUMNS.items()) for column in sorted(columns)
+)
+_TRIGGERS: Final = (
+    ("offline_entry", "insert_only"),
+    ("offline_entry", "only_the_frozen_xid"),
+    ("online_entry", "insert_only"),
+    ("gl_entry", "insert_only"),
+    ("account_change", "insert_only"),
+    ("audit.record", "insert_only"),
+    ("online_balance", "never_unfold"),
+)
+_CHECKS: Final = (
+    "decision_refused_for_a_reason",
+    "decision_reversed_at_most_the_amount",
+    "gl_entry_amount_check",
+    "hold_captured_at_most_the_amount",
+    "offline_entry_amount_check",
+    "offline_entry_leg_check",
+    "online_balance_debited_check",
+    "online_balance_folded_check",
+    "online_balance_held_check",
+    "online_entry_amount_check",
+    "online_entry_leg_check",
+    "online_entry_never_overdrawn",
+    "transaction_finished_when_final",
+)
+_LEDGERS: Final = "relnamespace IN (CAST(current_schema() AS regnamespace), CAST('audit' AS regnamespace))"
+_ROLE: Final = f"(SELECT oid, rolname FROM pg_roles WHERE rolname = '{APPLICATION_ROLE}')"  # noqa: S608  a constant
+
+SAFEGUARDS: Final = (
+    # ---- who may write ----
+    (
+        1,
+        f"""
+        SELECT 'the role {APPLICATION_ROLE}, by which the application posts, is missing' WHERE NOT EXISTS (SELECT FROM {_ROLE} AS r)
+         UNION ALL
+        SELECT format('%s may do more than post: it %s', r.rolname, found.what)
+          FROM pg_roles r
+         CROSS JOIN LATERAL (VALUES
+               (r.rolsuper, 'is a superuser'), (r.rolcreaterole, 'may make roles'), (r.rolbypassrls, 'bypasses row-level security'),
+               (r.rolreplication, 'may replicate'),
+               (pg_has_role(r.oid, (SELECT relowner FROM pg_class WHERE oid = CAST('offline_entry' AS regclass)), 'MEMBER'),
+                'may become the owner of the entries'),
+               (has_schema_privilege(r.oid, CAST(current_schema() AS regnamespace), 'CREATE'), 'may make objects beside the tables'),
+               (has_parameter_privilege(r.oid, 'session_replication_role', 'SET'), 'may switch triggers off')) AS found (is_so, what)
+         WHERE r.rolname = '{APPLICATION_ROLE}' AND found.is_so
+        """,  # noqa: S608  constants of this module, here and below
+    ),
+    (
+        1,
+        f"""
+        SELECT format('{APPLICATION_ROLE} may %s column %s of %s', v.verb, a.attname, CAST(c.oid AS regclass))
+          FROM pg_class c
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN (VALUES ('INSERT'), ('UPDATE')) AS v (verb)
+         WHERE c.{_LEDGERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_column_privilege(r.oid, c.oid, a.attnum, v.verb)
+           AND (CAST(CAST(c.oid AS regclass) AS text), v.verb, CAST(a.attname AS text)) NOT IN (VALUES {_ALLOWED})
+         UNION ALL
+        SELECT format('{APPLICATION_ROLE} may %s %s', v.verb, CAST(c.oid AS regclass))
+          FROM pg_class c
+         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN (VALUES ('DELETE'), ('TRUNCATE'), ('TRIGGER'), ('REFERENCES')) AS v (verb)
+         WHERE c.{_LEDGERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege(r.oid, c.oid, v.verb)
+        """,  # noqa: S608
+    ),
+    (
+        1,
+        f"""
+        SELECT format('the function %s %s', CAST(p.oid AS regprocedure), found.what)
+          FROM pg_proc p
+         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN LATERAL (VALUES
+               (p.proname = 'fold_account' AND has_function_privilege(r.oid, p.oid, 'EXECUTE'), 'may be called by the application'),
+               (p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE'), 'runs as its owner for everybody'),
+               (p.prosecdef AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search_path=%, pg_temp'),
+                'runs as its owner, with the search_path of its caller')) AS found (is_so, what)
+         WHERE p.pronamespace = CAST(current_schema() AS regnamespace) AND found.is_so
+        """,  # noqa: S608
+    ),
+    (
+        1,
+        """
+        SELECT 'the application may write transactions of any status: the row-level security of transaction is off, or has another policy'
+         WHERE NOT (SELECT relrowsecurity FROM pg_class WHERE oid = CAST('transaction' AS regclass))
+            OR EXISTS (SELECT FROM pg_policy
+                        WHERE polrelid = CAST('transaction' AS regclass)
+                          AND NOT (polname = 'transaction_is_read' AND polcmd = 'r')
+                          AND NOT (polname = 'transaction_rejected' AND polcmd = 'a'
+                                   AND pg_get_expr(polwithcheck, polrelid) = '(status = ''rejected''::text)'))
+        """,
+    ),
+    # ---- what keeps entries as they are ----
+    (
+        1,
+        f"""
+        SELECT format('the trigger %s of %s is missing or switched off', w.name, w.relation)
+          FROM (VALUES {", ".join(f"('{table}', '{trigger}')" for table, trigger in _TRIGGERS)}) AS w (relation, name)
+         WHERE NOT EXISTS (SELECT FROM pg_trigger t
+                            WHERE t.tgrelid = CAST(w.relation AS regclass) AND t.tgname = w.name AND t.tgenabled IN ('O', 'A'))
+         UNION ALL
+        SELECT format('the trigger %s of %s is not one of casaflow''s', t.tgname, CAST(t.tgrelid AS regclass))
+          FROM pg_trigger t
+         WHERE NOT t.tgisinternal
+           AND t.tgrelid IN (CAST('offline_entry' AS regclass), CAST('online_entry' AS regclass), CAST('gl_entry' AS regclass),
+                             CAST('online_balance' AS regclass), CAST('decision' AS regclass), CAST('hold' AS regclass))
+           AND (CAST(CAST(t.tgrelid AS regclass) AS text), CAST(t.tgname AS text))
+               NOT IN (VALUES {", ".join(f"('{table}', '{trigger}')" for table, trigger in _TRIGGERS)})
+        """,  # noqa: S608
+    ),
+    (
+        3,
+        f"""
+        SELECT format('the constraint %s is missing, not valid or not enforced', w.name)
+          FROM unnest(ARRAY[{", ".join(f"'{name}'" for name in _CHECKS)}]) AS w (name)
+         WHERE NOT EXISTS (SELECT FROM pg_constraint c
+                            WHERE c.conname = w.name AND c.contype = 'c' AND c.convalidated
+                              AND to_jsonb(c) ->> 'conenforced' IS DISTINCT FROM 'false' -- since PostgreSQL 18
+                              AND c.connamespace = CAST(current_schema() AS regnamespace))
+        """,  # noqa: S608
+    ),
+    # ---- xids: what folds rest on ----
+    (
+        3,
+        """
+        SELECT format('the ledger belongs to the cluster %s, and this is %s: nothing is posted until `casaflow refold`',
+                      coalesce(CAST(c.system_identifier AS text), 'nobody knows which'), s.system_identifier)
+          FROM pg_control_system() s LEFT JOIN ledger_cluster c ON true WHERE c.system_identifier IS DISTINCT FROM s.system_identifier
+        """,
+    ),
+    (
+        3,
+        """
+        SELECT 'a credit does not get the xid of its own database transaction: the default of offline_entry.xid was changed'
+         WHERE NOT EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                            WHERE d.adrelid = CAST('offline_entry' AS regclass) AND a.attname = 'xid'
+                              AND pg_get_expr(d.adbin, d.adrelid) = 'pg_current_xact_id()')
+        """,
+    ),
+    (
+        3,
+        """
+        SELECT format('the %s leg of transaction %s, account %s, tenant %s, has the xid %s, which this cluster has not given out', e.leg,
+                      e.transaction_id, e.account_id, e.tenant, e.xid)
+          FROM offline_entry e WHERE e.xid >= (SELECT pg_snapshot_xmax(pg_current_snapshot()))
+         UNION ALL
+        SELECT format('account %s of tenant %s: folded to %s, which this cluster has not reached', o.account_id, o.tenant, o.folded_until)
+          FROM online_balance o WHERE o.folded_until > (SELECT pg_snapshot_xmax(pg_current_snapshot()))
+        """,
+    ),
+)
+"""Rules by truth and query, as in :mod:`infra.postgres.proof`: what the other rules rest on."""

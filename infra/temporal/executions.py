@@ -13,7 +13,7 @@ from ledger.errors import UnavailableError
 from ledger.ids import workflow_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from temporalio.client import Client
 
@@ -28,17 +28,25 @@ class TransactionExecutions:
         self._client = client
         self._query = f"WorkflowType = '{_WORKFLOW_TYPE}' AND TaskQueue = '{task_queue}'"
 
-    async def given_up(self) -> dict[str, str]:
-        """Workflow id to status, of those that ended without an outcome: failed, terminated, timed out, or cancelled.
+    async def given_up(self, *, at_once: int) -> AsyncIterator[dict[str, str]]:
+        """Workflow id to status, of those that ended without an outcome: failed, terminated, timed out, or cancelled; so many at once.
 
         Raises:
             UnavailableError: Temporal did not answer.
         """
         query = f"{self._query} AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut', 'Canceled')"
+        page: dict[str, str] = {}
         try:
-            return {found.id: found.status.name.lower() async for found in self._client.list_workflows(query) if found.status is not None}
+            async for found in self._client.list_workflows(query):
+                if found.status is not None:
+                    page[found.id] = found.status.name.lower()
+                if len(page) >= at_once:
+                    yield page
+                    page = {}
         except RPCError as error:
             raise _unavailable(error) from error
+        if page:
+            yield page
 
     async def parked(self) -> int:
         """How many stand parked for an operator.
@@ -52,27 +60,29 @@ class TransactionExecutions:
         except RPCError as error:
             raise _unavailable(error) from error
 
-    async def running(self, transactions: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-        """Those of the transactions (tenant and id) that a workflow carries now.
+    async def not_carried(self, transactions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Those of the transactions (tenant and id) that no workflow carries now, with the status that theirs ended in.
 
         Raises:
             UnavailableError: Temporal did not answer.
         """
         slots = asyncio.Semaphore(_AT_ONCE)
 
-        async def is_running(tenant: str, transaction_id: str) -> bool:
+        async def ended_as(tenant: str, transaction_id: str) -> str | None:
             async with slots:
                 try:
                     described = await self._client.get_workflow_handle(workflow_id(tenant, transaction_id)).describe()
                 except RPCError as error:
                     if error.status is RPCStatusCode.NOT_FOUND:
-                        return False
+                        return "unknown to Temporal"
                     raise _unavailable(error) from error
-                return described.status is WorkflowExecutionStatus.RUNNING
+                if described.status is None or described.status is WorkflowExecutionStatus.RUNNING:
+                    return None
+                return described.status.name.lower()
 
         asked = tuple(transactions)
-        answers = await asyncio.gather(*(is_running(tenant, transaction_id) for tenant, transaction_id in asked))
-        return frozenset(transaction for transaction, answer in zip(asked, answers, strict=True) if answer)
+        answers = await asyncio.gather(*(ended_as(tenant, transaction_id) for tenant, transaction_id in asked))
+        return {transaction: status for transaction, status in zip(asked, answers, strict=True) if status is not None}
 
 
 def _unavailable(error: RPCError) -> UnavailableError:

@@ -120,6 +120,56 @@ TAMPERINGS = [
     ),
 ]
 
+SAFEGUARD_TAMPERINGS = [
+    Tampering(1, "casaflow_app may DELETE offline_entry$", "GRANT DELETE ON offline_entry TO casaflow_app"),
+    Tampering(1, "casaflow_app may INSERT column xid of offline_entry$", "GRANT INSERT (xid) ON offline_entry TO casaflow_app"),
+    Tampering(1, "casaflow_app may UPDATE column folded_until of online_balance$", "GRANT UPDATE ON online_balance TO PUBLIC"),
+    Tampering(1, "casaflow_app may UPDATE column status of transaction$", "GRANT UPDATE ON transaction TO casaflow_app"),
+    Tampering(1, "casaflow_app may TRUNCATE audit.record$", "GRANT TRUNCATE ON audit.record TO casaflow_app"),
+    Tampering(1, r"fold_account\(.*may be called by the application", "GRANT EXECUTE ON FUNCTION fold_account TO casaflow_app"),
+    Tampering(1, r"record_legs\(.*for everybody", "GRANT EXECUTE ON FUNCTION record_legs TO PUBLIC"),
+    Tampering(1, r"record_legs\(.*search_path of its caller", "ALTER FUNCTION record_legs RESET search_path"),
+    Tampering(1, "may make objects beside the tables", "GRANT CREATE ON SCHEMA public TO casaflow_app"),
+    Tampering(1, "transactions of any status", "ALTER TABLE transaction DISABLE ROW LEVEL SECURITY"),
+    Tampering(1, "transactions of any status", "CREATE POLICY mine ON transaction FOR INSERT WITH CHECK (true)"),
+    Tampering(1, "insert_only of offline_entry is missing or switched off", "ALTER TABLE offline_entry DISABLE TRIGGER insert_only"),
+    Tampering(1, "insert_only of gl_entry is missing or switched off", "ALTER TABLE gl_entry ENABLE REPLICA TRIGGER insert_only"),
+    Tampering(1, "never_unfold of online_balance is missing", "DROP TRIGGER never_unfold ON online_balance"),
+    Tampering(
+        1,
+        "mine of online_entry is not one of casaflow's",
+        "CREATE TRIGGER mine BEFORE INSERT ON online_entry FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+    ),
+    Tampering(3, "gl_entry_amount_check is missing", "ALTER TABLE gl_entry DROP CONSTRAINT gl_entry_amount_check"),
+    Tampering(
+        3,
+        "online_balance_folded_check is .*not valid",
+        "ALTER TABLE online_balance DROP CONSTRAINT online_balance_folded_check;"
+        "ALTER TABLE online_balance ADD CONSTRAINT online_balance_folded_check CHECK (folded >= 0) NOT VALID -- {id}",
+    ),
+    Tampering(3, "belongs to the cluster 7, and this is", "UPDATE ledger_cluster SET system_identifier = 7"),
+    Tampering(3, "the cluster nobody knows which", "DELETE FROM ledger_cluster"),
+    Tampering(3, "the default of offline_entry.xid was changed", "ALTER TABLE offline_entry ALTER xid SET DEFAULT '3'"),
+    Tampering(
+        3,
+        "{deposit 3}.*has the xid 999999999999, which this cluster has not given out",
+        "UPDATE offline_entry SET xid = '999999999999' WHERE transaction_id = %(id)s",
+        "deposit 3",
+    ),
+    Tampering(3, "account A.*folded to 999999999999, which", "UPDATE online_balance SET folded_until = '999999999999'"),
+]
+ROLE_TAMPERINGS = {
+    "it may make roles": ("ALTER ROLE casaflow_app CREATEROLE", "ALTER ROLE casaflow_app NOCREATEROLE"),
+    "it bypasses row-level security": ("ALTER ROLE casaflow_app BYPASSRLS", "ALTER ROLE casaflow_app NOBYPASSRLS"),
+    "it may become the owner of the entries": ("GRANT casaflow TO casaflow_app", "REVOKE casaflow FROM casaflow_app"),
+    "it may switch triggers off": (
+        "GRANT SET ON PARAMETER session_replication_role TO casaflow_app",
+        "REVOKE SET ON PARAMETER session_replication_role FROM casaflow_app",
+    ),
+    "is missing": ("ALTER ROLE casaflow_app RENAME TO casaflow_gone", "ALTER ROLE casaflow_gone RENAME TO casaflow_app"),
+}
+"""What somebody does to the cluster's role, and what takes it back."""
+
 EVENT_TAMPERINGS = [
     Tampering(
         5,
@@ -210,11 +260,22 @@ async def test_a_sound_bank_breaks_no_rule_and_is_not_empty(bank: SmallBank, dat
     assert bank.row("SELECT folded FROM online_balance WHERE account_id = 'A'")["folded"] > 0
 
 
-@pytest.mark.parametrize("tampering", TAMPERINGS, ids=lambda tampering: tampering.says)
+@pytest.mark.parametrize("tampering", [*TAMPERINGS, *SAFEGUARD_TAMPERINGS], ids=lambda tampering: tampering.says)
 async def test_tampering_with_the_ledger_is_named(bank: SmallBank, database: Database, tampering: Tampering) -> None:
     _tamper(tampering, bank)
     found = (await PostgresProof(database).ledger()).violations[tampering.truth]
     assert _told(tampering, bank, found.shown), found.shown
+
+
+@pytest.mark.parametrize("says", ROLE_TAMPERINGS)
+async def test_a_role_that_may_do_more_than_it_should_is_named(bank: SmallBank, database: Database, says: str) -> None:
+    tampering, mending = ROLE_TAMPERINGS[says]
+    bank.tamper(tampering)
+    try:
+        found = (await PostgresProof(database).ledger()).violations[1]
+    finally:
+        bank.tamper(mending)
+    assert [text for text in found.shown if says in text], found.shown
 
 
 @pytest.mark.parametrize("tampering", EVENT_TAMPERINGS, ids=lambda tampering: tampering.says)
@@ -232,8 +293,19 @@ async def test_a_transaction_between_its_legs_breaks_no_rule_and_is_listed_as_un
     proof = PostgresProof(database)
     ledger = await proof.ledger()
     assert not any(found.total for found in ledger.violations.values())
-    assert ledger.unfinished == {("main", keep.transactions["half"])}
-    assert await proof.finished(ledger.unfinished | {("main", bank.transactions["transfer"])}) == {("main", bank.transactions["transfer"])}
+    assert ledger.unfinished == 1
+    half, transfer = ("main", keep.transactions["half"]), ("main", bank.transactions["transfer"])
+    assert [page async for page in proof.unfinished(at_once=2)] == [[half]]
+    assert await proof.recorded([half, transfer, ("other", transfer[1])]) == {half: False, transfer: True}
+
+
+async def test_unfinished_transactions_come_in_pages(bank: SmallBank, database: Database, keep: Bookkeeper) -> None:
+    for number in range(5):
+        await keep.begin(f"half {number}", debtor="A", creditor="B", amount="5.00")
+    pages = [page async for page in PostgresProof(database).unfinished(at_once=2)]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    begun = sorted(identifier for name, identifier in keep.transactions.items() if name.startswith("half"))
+    assert [identifier for page in pages for _, identifier in page] == begun
 
 
 async def test_an_event_stored_after_the_moment_in_question_may_still_wait(bank: SmallBank, database: Database, keep: Bookkeeper) -> None:
