@@ -14,6 +14,7 @@ import pytest
 from infra.postgres.ledger import post_on
 from ledger.accounts import AccountStatus
 from ledger.decisions import Decision
+from ledger.errors import HoldNotVoidableError
 from ledger.holds import HoldStatus
 from ledger.postings import Posting
 from ledger.refusals import PRECEDENCE, RefusalCode
@@ -318,11 +319,45 @@ async def test_a_void_an_expiry_and_captures_that_race_release_a_hold_once(bank:
         if number % 3 == 0:
             await bank.let_expire(hold_id)
         enders: list[Coroutine[Any, Any, object]] = [bank.holds.void(bank.tenant, hold_id), bank.holds.expire()]
-        await asyncio.gather(*(racing + enders if number % 2 else enders + racing), return_exceptions=True)
+        results = await asyncio.gather(*(racing + enders if number % 2 else enders + racing), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        assert all(isinstance(error, HoldNotVoidableError) for error in errors), errors
         ends[(await _hold(bank, hold_id))[0]] += 1
     assert {HoldStatus.EXPIRED, HoldStatus.VOIDED, HoldStatus.CAPTURED} >= set(ends)
     assert len(ends) > 1, f"one side won every race: {ends}"
     assert (await bank.balance(account)).held == 0
+    await assert_nothing_is_wrong(bank)
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_a_void_waits_for_a_capture_in_flight_and_releases_only_what_it_left(bank: Bank, final: bool) -> None:
+    account = await bank.open(funds=1000)
+    hold_id = await bank.hold(account, 400)
+    async with bank.in_flight(bank.capture(hold_id, account, 100, final=final)):
+        void = asyncio.create_task(bank.holds.void(bank.tenant, hold_id))
+        await bank.until_blocked()
+        assert not void.done()
+    if final:
+        with pytest.raises(HoldNotVoidableError):
+            await void
+    else:
+        assert (await void).captured.minor_units == 100
+    assert await _balance(bank, account) == (900, 0, 900)
+    await assert_nothing_is_wrong(bank)
+
+
+async def test_a_sweep_that_waits_for_an_account_keeps_nobody_from_its_holds(bank: Bank) -> None:
+    account = await bank.open(funds=1000)
+    hold_id = await bank.hold(account, 400)
+    await bank.let_expire(hold_id)
+    async with connected(bank.url, autocommit=False) as other:
+        await other.execute("SELECT 1 FROM online_balance WHERE tenant = %s FOR NO KEY UPDATE", (bank.tenant,))
+        sweep = asyncio.create_task(bank.holds.expire())
+        await bank.until_blocked()
+        # As a capture would, once it has the online row. Were the hold locked first, each would wait for the other.
+        await other.execute("UPDATE hold SET reference = 'late' WHERE hold_id = %s", (hold_id,))
+        await other.commit()
+    assert await sweep == 1
     await assert_nothing_is_wrong(bank)
 
 
