@@ -16,8 +16,8 @@ INSERT INTO maintenance_run DEFAULT VALUES;
 CREATE FUNCTION fold_tail(p_tenant text, p_account_id text, p_at_least bigint, p_at_most bigint)
 RETURNS TABLE (credits bigint, more boolean) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    online   online_balance;
-    found_   record;
+    online online_balance;
+    found_ record;
 BEGIN
     IF ledger_is_restored() THEN
         RAISE EXCEPTION 'this ledger was restored into another cluster; run `casaflow refold` first' USING ERRCODE = 'CF002';
@@ -31,9 +31,10 @@ BEGIN
       FROM (SELECT pg_current_snapshot() AS snapshot) AS s
      CROSS JOIN LATERAL (
            SELECT coalesce(
-               (SELECT e.xid FROM offline_entry e
+               -- After the xid of the last one that goes along. xid8 knows no arithmetic.
+               (SELECT CAST(CAST(CAST(CAST(e.xid AS text) AS bigint) + 1 AS text) AS xid8) FROM offline_entry e
                  WHERE e.tenant = p_tenant AND e.account_id = p_account_id AND e.xid >= online.folded_until
-                 ORDER BY e.xid OFFSET greatest(p_at_most, 1) LIMIT 1),
+                 ORDER BY e.xid OFFSET greatest(p_at_most, 1) - 1 LIMIT 1),
                pg_snapshot_xmax(s.snapshot)) AS boundary) AS b
      CROSS JOIN LATERAL (
            SELECT count(*) AS credits, coalesce(sum(e.amount), 0) AS amount
