@@ -284,13 +284,15 @@ EVENT_RULES: Final = (
     _rule(
         5,
         """
-        SELECT format('transaction %s of tenant %s: its posted %s leg has %s events', d.transaction_id, d.tenant, d.leg, count(e.event_id))
-          FROM decision d
+        SELECT format('transaction %s of tenant %s: its posted %s leg has %s events', d.transaction_id, d.tenant, d.legs, count(e.event_id))
+          FROM (SELECT tenant, transaction_id, account_id, type, string_agg(leg, ' and ' ORDER BY leg) AS legs, count(*) AS posted
+                  FROM (SELECT *, CASE WHEN leg IN ('debit', 'fee') THEN 'casaflow.casa.debited.v1' ELSE 'casaflow.casa.credited.v1' END
+                               AS type
+                          FROM decision WHERE outcome = 'posted') AS leg_by_leg
+                 GROUP BY 1, 2, 3, 4) AS d
           LEFT JOIN event_outbox e
-            ON e.tenant = d.tenant AND e.transaction_id = d.transaction_id AND e.key = d.tenant || '/' || d.account_id
-           AND e.type = CASE WHEN d.leg IN ('debit', 'fee') THEN 'casaflow.casa.debited.v1' ELSE 'casaflow.casa.credited.v1' END
-         WHERE d.outcome = 'posted'
-         GROUP BY d.tenant, d.account_id, d.transaction_id, d.leg HAVING count(e.event_id) <> 1
+            ON e.tenant = d.tenant AND e.transaction_id = d.transaction_id AND e.key = d.tenant || '/' || d.account_id AND e.type = d.type
+         GROUP BY d.tenant, d.transaction_id, d.account_id, d.type, d.legs, d.posted HAVING count(e.event_id) <> d.posted
         """,
     ),
     _rule(
