@@ -13,12 +13,16 @@ import pytest
 
 from infra.kafka.cloud_events import headers_of
 from ledger.decisions import LegName
-from ledger.events import Event, events_of_leg
-from ledger.postings import compensation_posting, credit_posting, first_posting
+from ledger.events import Event, EventWriter, events_of_leg
+from ledger.money import Money
+from ledger.postings import compensation_posting, credit_posting, first_posting, linked_posting
 from ledger.rates import convert
-from tests.unit.ledger.builders import TODAY, posted, rate, refused, request
+from ledger.requests import AccountRef, Override, Share, TransactionRequest
+from ledger.results import TransactionStatus
+from tests.unit.ledger.builders import TODAY, TRANSACTION_ID, posted, rate, refused, request
 
 GOLDEN = Path(__file__).with_name("golden")
+REVERSAL_ID = "5f7c7a52-3d53-4b7e-9a0e-6a1d53c2b0de"
 DETAILS: dict[str, Any] = {"reference": "rent 11/26", "remittance_information": "Miete für März", "metadata": {"channel": "branch"}}
 
 
@@ -36,7 +40,50 @@ def _events() -> dict[str, Event]:
     credit_event, completed = events_of_leg(credit, credited)
     _, reversed_ = events_of_leg(compensation, posted(LegName.COMPENSATION, "A", debit.amount))
     (rejected,) = events_of_leg(deposit, refused(deposit))
-    return {"debited": debit_event, "credited": credit_event, "completed": completed, "reversed": reversed_, "rejected": rejected}
+    return {
+        "debited": debit_event,
+        "credited": credit_event,
+        "completed": completed,
+        "reversed": reversed_,
+        "rejected": rejected,
+        **_linked_events(),
+    }
+
+
+def _linked_events() -> dict[str, Event]:
+    """Of a transfer with a fee, of one with several creditors, and of a reversal by an operator's word."""
+    with_fee = _together(
+        request(debtor="A", creditor="B", fee=Money(minor_units=50, currency="EUR"), **DETAILS),
+        {"version": 7, "ledger_after": 1_000, "available_after": 1_000},
+        {"version": 8, "ledger_after": 950, "available_after": 950},
+        {},
+    )
+    parts = (("B", 1_000), ("C", 250))
+    shares = tuple(
+        Share(account=AccountRef(account_id=name, currency="EUR"), amount=Money(minor_units=part, currency="EUR")) for name, part in parts
+    )
+    shared = _together(request(debtor="A", shares=shares), {"version": 9, "ledger_after": 0, "available_after": 0}, {}, {})
+    override = Override(by="operator", reason="sent to the wrong account")
+    reversal = _together(
+        request(debtor="B", creditor="A", reverses=TRANSACTION_ID, override=override, transaction_id=REVERSAL_ID),
+        {"version": 1, "ledger_after": -250, "available_after": -250},
+        {},
+    )
+    return {
+        "fee-debited": with_fee[1],
+        "linked-completed": with_fee[-1],
+        "share-credited": shared[1],
+        "shared-completed": shared[-1],
+        "reversal-debited": reversal[0],
+        "reversal-completed": reversal[-1],
+    }
+
+
+def _together(asked: TransactionRequest, *after: dict[str, int]) -> list[Event]:
+    legs = linked_posting(asked, conversion=None, booking_date=TODAY).legs
+    decisions = [posted(leg.leg, leg.account_id, leg.amount, **fields) for leg, fields in zip(legs, after, strict=True)]
+    written = EventWriter(asked).events(decisions, status=TransactionStatus.COMPLETED, reason=None)
+    return [Event.model_validate(event._asdict()) for event in written]
 
 
 def _bytes(event: Event) -> bytes:
@@ -44,7 +91,7 @@ def _bytes(event: Event) -> bytes:
     return b"topic: " + event.topic.encode() + b"\nkey: " + event.key.encode() + b"\n" + headers + b"\n" + event.data.encode() + b"\n"
 
 
-@pytest.mark.parametrize("name", ["debited", "credited", "completed", "reversed", "rejected"])
+@pytest.mark.parametrize("name", list(_events()))
 def test_an_event_has_exactly_these_bytes(name: str) -> None:
     file = GOLDEN / f"{name}.v1.txt"
     content = _bytes(_events()[name])
