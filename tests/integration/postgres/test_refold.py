@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from infra.postgres.database import Database
+from infra.postgres.migrate import upgrade
 from infra.postgres.proof import PostgresProof
 from infra.postgres.refold import PostgresRefold, RefoldRefusedError
 from ledger.errors import UnavailableError
@@ -161,6 +161,7 @@ async def test_a_second_refold_changes_nothing_and_a_forced_one_is_as_exact(rest
 async def test_a_credit_of_a_transaction_that_was_open_all_the_while_counts_after_the_refold(restored: str) -> None:
     async with _bank(restored) as bank, _bank(restored, role=None) as owner, connected(restored, autocommit=False) as long_one:
         await long_one.execute("SELECT pg_current_xact_id()")  # it has an id, and has written nothing to the ledger
+        await owner.rows.execute("SELECT pg_current_xact_id()")  # and is not the newest
         await PostgresRefold(owner.database).refold()
         await bank.post(bank.deposit("busy", 5))
         await long_one.execute(
@@ -245,13 +246,25 @@ async def test_what_a_restored_ledger_allows_is_refused_in_its_own_cluster(resto
                 await owner.execute(statement)
 
 
-async def test_databases_of_one_cluster_that_are_migrated_at_one_moment_share_the_role() -> None:
+async def test_a_migration_takes_the_role_that_another_database_makes_at_the_same_moment() -> None:
     with running_cluster() as cluster:
-        urls = [cluster.create_database(f"bank_{number}") for number in range(4)]
-        # In processes, as in production: Alembic's environment is one for the whole process.
-        program = "import sys; from infra.postgres.migrate import upgrade; upgrade(sys.argv[1])"
-        migrating = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, url) for url in urls]
-        assert [await process.wait() for process in migrating] == [0] * len(urls)
-        for url in urls:
-            async with _bank(url) as bank:
+        async with connected(cluster.url(), autocommit=False) as faster, connected(cluster.url(), autocommit=True) as watching:
+            await faster.execute("CREATE ROLE casaflow_app NOLOGIN")
+            url = cluster.create_database("bank")
+            migration = asyncio.create_task(asyncio.to_thread(upgrade, url))
+            async with asyncio.timeout(60):
+                while not await _is_blocked(watching):  # noqa: ASYNC110  a lock's queue tells nobody that it grew
+                    await asyncio.sleep(0.02)
+            await faster.commit()
+            await migration
+        # And a second database finds it there.
+        other = cluster.create_database("other_bank")
+        await asyncio.to_thread(upgrade, other)
+        for each in (url, other):
+            async with _bank(each) as bank:
                 assert (await bank.balance(await bank.open(funds=10))).ledger == 10
+
+
+async def _is_blocked(watching: psycopg.AsyncConnection[dict[str, Any]]) -> bool:
+    found = await watching.execute("SELECT count(*) AS waiting FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")
+    return bool((await found.fetchone() or {})["waiting"])
