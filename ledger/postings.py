@@ -157,12 +157,14 @@ def first_posting(request: TransactionRequest, *, conversion: Conversion | None,
 def credit_posting(debit: Posting, debited: Decision, *, conversion: Conversion | None) -> Posting:
     """The credit leg of a transfer whose debit leg is posted."""
     amount, own_conversion = _booked(debit.request, LegName.CREDIT, conversion)
+    if debit.request.balancing:
+        amount = debited.amount  # what was there to take, in the currency of both
     return Posting(
         request=debit.request,
         leg=LegName.CREDIT,
         amount=amount,
         conversion=own_conversion,
-        transit=debit.amount,
+        transit=debited.amount,
         value_date=debit.value_date,
         earlier=(debited,),
         status_if_posted=TransactionStatus.COMPLETED,
@@ -176,7 +178,7 @@ def compensation_posting(debit: Posting, debited: Decision, refused: Decision) -
         request=debit.request,
         leg=LegName.COMPENSATION,
         amount=debit.amount,
-        transit=debit.amount,
+        transit=debited.amount,
         value_date=debit.value_date,
         earlier=(debited, refused),
         status_if_posted=TransactionStatus.REVERSED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from sqlalchemy import text
 
 from infra.postgres.group_commit import Lane
@@ -15,7 +16,7 @@ from infra.postgres.json import to_jsonb
 from infra.postgres.posting import Bundle, MissedLockError, OvertakenError, post_batch
 from infra.postgres.transactions import find_transaction
 from ledger.decisions import Decision
-from ledger.errors import BusyError, CasaflowError, LedgerIntegrityError, TransactionConflictError
+from ledger.errors import BusyError, CasaflowError, LedgerIntegrityError, TransactionConflictError, UnavailableError
 from ledger.events import Event, transaction_finished
 from ledger.results import TransactionResult, TransactionStatus
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ledger.postings import LinkedPosting, Posting
     from ledger.requests import TransactionRequest
     from ledger.results import Rejection
+
+_log = structlog.get_logger(__name__)
 
 _INSERT_REJECTED = text("""
     INSERT INTO transaction (tenant, transaction_id, fingerprint, kind, debtor, creditor, request, status, reason,
@@ -176,13 +179,18 @@ class PostgresLedger:
                 look_up = True
             except MissedLockError:
                 continue
-            except (LedgerIntegrityError, BusyError) as error:
-                if len(bundles) == 1:
-                    return [error]
-                middle = len(bundles) // 2
-                halves = bundles[:middle], bundles[middle:]
-                return [answer for half in halves for answer in await self._post_batch(half, look_up=look_up)]
+            except Exception as error:
+                if isinstance(error, UnavailableError) and not isinstance(error, BusyError):
+                    raise  # nobody knows what became of the batch
+                if len(bundles) > 1:
+                    return await self._by_halves(bundles, look_up=look_up)
+                return [_defect(bundles[0], error)]
         return [BusyError(part="postgres", detail=f"others were faster {_MAX_ATTEMPTS} times in a row")] * len(bundles)
+
+    async def _by_halves(self, bundles: Sequence[Bundle], *, look_up: bool) -> Sequence[Answer | CasaflowError]:
+        middle = len(bundles) // 2
+        halves = bundles[:middle], bundles[middle:]
+        return [answer for half in halves for answer in await self._post_batch(half, look_up=look_up)]
 
     async def _attempt(
         self, bundles: Sequence[Bundle], *, look_up: bool, decided: Callable[[], None] | None
@@ -191,6 +199,13 @@ class PostgresLedger:
             return await post_batch(driver, bundles, look_up=look_up, commit=True, decided=decided)
 
         return await self._database.run_on_driver(work)
+
+
+def _defect(bundle: Bundle, error: Exception) -> CasaflowError:
+    if isinstance(error, CasaflowError):
+        return error
+    _log.error("ledger.not-decided", transaction_id=bundle.request.transaction_id, exc_info=error)
+    return LedgerIntegrityError(f"{type(error).__name__}: {error}")
 
 
 async def post_on(connection: AsyncConnection, postings: Sequence[Posting]) -> Sequence[Decision | CasaflowError]:

@@ -234,21 +234,16 @@ async def post_batch(
     if any(state.maximum_balance is not None and not state.locked for state in opened.states.values()):
         raise MissedLockError
     batch = _Batch(opened)
-    answers: list[Answer | CasaflowError] = []
-    recorded = False
+    answers = [batch.answer(place, bundle) for place, bundle in enumerate(bundles)]
     with _told_of_races():
         async with driver.pipeline():
-            for first in range(0, len(bundles), CHUNK):
-                chunk = bundles[first : first + CHUNK]
-                answers.extend(batch.answer(first + number, bundle) for number, bundle in enumerate(chunk))
-                if decided is not None and first + CHUNK >= len(bundles):
+            for records, is_last in batch.chunks():
+                if is_last and decided is not None:
                     decided()
-                # PostgreSQL writes this chunk while the next one is being decided.
-                if batch.records.decisions:
-                    recorded = True
-                    await driver.execute(_RECORD_LEGS, batch.take_records().arguments())
+                # PostgreSQL writes this chunk while the texts of the next one are being put together.
+                await driver.execute(_RECORD_LEGS, records.arguments())
             if commit:
-                await driver.execute("COMMIT" if recorded else "ROLLBACK")
+                await driver.execute("COMMIT" if batch.decided_any else "ROLLBACK")
     return answers
 
 
@@ -382,14 +377,16 @@ class _Batch:
     def __init__(self, opened: _Opened) -> None:
         self._opened = opened
         self._states = dict(opened.states)
-        self._before: dict[_AccountKey, AccountState] = {}
-        """The debtors as they were when their records began."""
         self._debited: dict[_AccountKey, int] = {}
         self._released: dict[_AccountKey, int] = {}
         self._taken_back: dict[tuple[str, str, str, str], int] = {}
         """By tenant, original, account and leg (both empty for the original itself), so that each row is changed once."""
         self._clock = opened.at
-        self.records = _Records()
+        self._captured: dict[tuple[str, str, str], tuple[int, str]] = {}
+        """By hold: what its captures sum to, and the status that the last one leaves."""
+        self._transactions: list[tuple[str, ...]] = []
+        self._later: list[tuple[str, ...]] = []
+        self._decided: list[tuple[_Story, TransactionStatus, Refusal | None]] = []
 
     def answer(self, place: int, bundle: Bundle) -> Answer | CasaflowError:
         """Decide a bundle, or find what stands of it."""
@@ -407,20 +404,37 @@ class _Batch:
                 return standing
         return self._decide(bundle, later=known is not None or (bool(bundle.legs[0].earlier) and not self._opened.looked_up))
 
-    def take_records(self) -> _Records:
-        """What is to be written of what was decided since the last call, the online rows included."""
-        records = self.records
-        for key, debited in self._debited.items():
-            before, after = self._before[key], self._states[key]
-            records.balances.append((
-                *key, str(debited), str(before.version), str(after.version), str(-self._released.get(key, 0)), after.local_day.isoformat(),
-                str(after.spent_on_day), str(after.spent_in_month),
-            ))  # fmt: skip
-        records.originals.extend((*row, str(amount)) for row, amount in self._taken_back.items())
-        self.records = _Records()
-        for noted in (self._before, self._debited, self._released, self._taken_back):
-            noted.clear()
-        return records
+    @property
+    def decided_any(self) -> bool:
+        """Whether there is anything to record."""
+        return bool(self._decided)
+
+    def chunks(self) -> Iterator[tuple[_Records, bool]]:
+        """What is to be written, in parts of which each is put together when it is asked for; and whether it is the last part.
+
+        The rows of transactions come first and all at once, sorted: whoever posts some of the same ids waits for the first of them, and
+        never in a circle. Online rows and holds change once, in the last part.
+        """
+        for first in range(0, len(self._decided), CHUNK):
+            records = _Records()
+            part = self._decided[first : first + CHUNK]
+            is_last = first + CHUNK >= len(self._decided)
+            if first == 0:
+                records.transactions, records.later = self._transactions, self._later
+                records.originals = [(*row, str(amount)) for row, amount in self._taken_back.items()]
+            for story, status, reason in part:
+                story.write(records, status, reason)
+            if is_last:
+                records.balances = [self._balance_row(key, debited) for key, debited in self._debited.items()]
+                records.holds = [(*key, str(captured), status) for key, (captured, status) in self._captured.items()]
+            yield records, is_last
+
+    def _balance_row(self, key: _AccountKey, debited: int) -> tuple[str, ...]:
+        before, after = self._opened.states[key], self._states[key]
+        return (
+            *key, str(debited), str(before.version), str(after.version), str(-self._released.get(key, 0)), after.local_day.isoformat(),
+            str(after.spent_on_day), str(after.spent_in_month),
+        )  # fmt: skip
 
     def _missing(self, bundle: Bundle) -> CasaflowError | None:
         for leg in bundle.legs:
@@ -444,7 +458,8 @@ class _Batch:
         reason = last.because or (refused.refusal if refused is not None else None)
         if refused is None:
             self._take_over(bundle, story)
-        self._write(bundle, story, status, reason, later=later)
+        self._note_transaction(bundle, decisions, status, reason, later=later)
+        self._decided.append((story, status, reason))
         if not bundle.linked:
             return decisions[0]
         return TransactionResult.model_construct(
@@ -455,14 +470,15 @@ class _Batch:
         """What a posted bundle leaves to the ones after it."""
         tenant = bundle.request.tenant
         for key, amount in story.debited.items():
-            self._before.setdefault(key, self._states[key])
             self._debited[key] = self._debited.get(key, 0) + amount
         self._states.update(story.states)
         if story.hold is not None:
             hold_key, before, after, released = story.hold
             self._opened.holds[hold_key] = after
             self._released[hold_key[:2]] = self._released.get(hold_key[:2], 0) + released
-            self._note_capture(hold_key, before, after)
+            # Several captures of one hold in a batch are one change of its row.
+            captured, _ = self._captured.get(hold_key, (0, ""))
+            self._captured[hold_key] = (captured + after.captured - before.captured, after.status)
         if story.original is not None and bundle.request.reverses is not None:
             story.original.reversed_amount += bundle.request.amount.minor_units
             taken_back = {("", ""): bundle.request.amount.minor_units}
@@ -474,37 +490,19 @@ class _Batch:
                 row = (tenant, bundle.request.reverses, account_id, name)
                 self._taken_back[row] = self._taken_back.get(row, 0) + amount
 
-    def _note_capture(self, key: tuple[str, str, str], before: HoldState, after: HoldState) -> None:
-        # Several captures of one hold in a batch are one change of its row.
-        captured = after.captured - before.captured
-        for number, row in enumerate(self.records.holds):
-            if row[:3] == key:
-                self.records.holds[number] = (*key, str(int(row[3]) + captured), after.status)
-                return
-        self.records.holds.append((*key, str(captured), after.status))
-
-    def _write(self, bundle: Bundle, story: _Story, status: TransactionStatus, reason: Refusal | None, *, later: bool) -> None:
-        decisions = story.decisions
+    def _note_transaction(
+        self, bundle: Bundle, decisions: Sequence[Decision], status: TransactionStatus, reason: Refusal | None, *, later: bool
+    ) -> None:
         finished_at = decisions[-1].decided_at.isoformat() if status in FINAL_STATUSES else ""
         reason_text = to_jsonb(reason) if reason is not None and status is not TransactionStatus.COMPLETED else ""
         conversion = next((decision.conversion for decision in decisions if decision.conversion is not None), None)
         rate = to_jsonb(conversion) if conversion is not None else ""
-        request, records = bundle.request, self.records
         if later:
+            request = bundle.request
             row = (request.tenant, request.transaction_id, bundle.fingerprint, status.value, reason_text, rate, finished_at)
-            records.later.append(row)
+            self._later.append(row)
         else:
-            records.transactions.append(bundle.transaction_row(status, reason_text, rate, finished_at))
-        override = to_jsonb(request.override) if request.override is not None else ""
-        for posting, decision in zip(story.postings, decisions, strict=True):
-            at = decision.decided_at.isoformat()
-            records.decisions.append(_decision_row(request, decision, at, override if posting.is_debit else ""))
-            if decision.posted:
-                for entry in story.gl_rows(posting):
-                    records.gl.append((*entry, at))
-        events = bundle.writer.events(decisions, status=status, reason=reason, earlier=bundle.legs[-1].earlier)
-        for position, event in enumerate(events):
-            records.events.append((*event, request.tenant, request.transaction_id, str(position)))
+            self._transactions.append(bundle.transaction_row(status, reason_text, rate, finished_at))
 
 
 def _gl_rows(posting: Posting) -> list[tuple[str, ...]]:
@@ -578,7 +576,21 @@ class _Story:
             self.postings.append(posting)
             self.decisions.append(decision)
 
-    def gl_rows(self, posting: Posting) -> list[tuple[str, ...]]:
+    def write(self, records: _Records, status: TransactionStatus, reason: Refusal | None) -> None:
+        """Add what is to be written of the legs to `records`; the transaction's own row is not among it."""
+        bundle, request = self._bundle, self._bundle.request
+        override = to_jsonb(request.override) if request.override is not None else ""
+        for posting, decision in zip(self.postings, self.decisions, strict=True):
+            at = decision.decided_at.isoformat()
+            records.decisions.append(_decision_row(request, decision, at, override if posting.is_debit else ""))
+            if decision.posted:
+                for entry in self._gl_rows(posting):
+                    records.gl.append((*entry, at))
+        events = bundle.writer.events(self.decisions, status=status, reason=reason, earlier=bundle.legs[-1].earlier)
+        for position, event in enumerate(events):
+            records.events.append((*event, request.tenant, request.transaction_id, str(position)))
+
+    def _gl_rows(self, posting: Posting) -> list[tuple[str, ...]]:
         """The internal side of a posted leg, but for its time."""
         for number, leg in enumerate(self._bundle.legs):
             if leg is posting:
@@ -594,11 +606,11 @@ class _Story:
             if isinstance(found, Refusal):
                 return leg, found
             minor_units = found
-        elif request.balancing:
-            # The debit is decided first; what it took is what the credit brings.
-            minor_units = (
-                min(minor_units, max(state.available - state.minimum_balance, 0)) if leg.is_debit else self.postings[0].amount.minor_units
-            ) or minor_units
+        elif request.balancing and leg.is_debit:
+            # Where nothing is there to take, the whole is refused for want of it.
+            minor_units = min(minor_units, max(state.available - state.minimum_balance, 0)) or minor_units
+        elif request.balancing and self.postings:
+            minor_units = self.postings[0].amount.minor_units  # what the debit took
         if minor_units == leg.amount.minor_units and not self._bundle.linked:
             return leg, None
         transit = self.postings[0].amount if leg.transit is not None and self.postings and not request.shares else leg.transit

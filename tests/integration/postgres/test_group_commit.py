@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.postgres.ledger import MAX_BATCH_LEGS, PostgresLedger, reject_on
 from ledger.accounts import AccountStatus
 from ledger.decisions import Decision
-from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnavailableError, UnknownAccountError
+from ledger.errors import BusyError, LedgerIntegrityError, TransactionConflictError, UnavailableError, UnknownAccountError
 from ledger.postings import Posting
 from ledger.refusals import Refusal, RefusalCode
 from ledger.results import Rejection
@@ -260,3 +260,31 @@ async def test_a_freeze_between_two_batches_refuses_the_second(bank: Bank, ledge
     assert all(decision.posted for decision in first)
     assert not any(decision.posted for decision in second)
     await _nothing_is_lost(bank, {account: 990})
+
+
+async def test_a_leg_that_can_not_even_be_sent_fails_alone(bank: Bank, ledger: PostgresLedger) -> None:
+    account = await bank.open()
+    good = [bank.deposit(account, 1) for _ in range(10)]
+    bad = bank.deposit(account, 1, submitted_by="te\x1fller")  # the separator of values
+    answers = await asyncio.gather(*(ledger.post(posting) for posting in [*good[:5], bad, *good[5:]]), return_exceptions=True)
+    assert isinstance(answers[5], LedgerIntegrityError)
+    assert all(isinstance(answer, Decision) and answer.posted for answer in [*answers[:5], *answers[6:]])
+
+
+async def test_two_ledgers_that_post_the_same_credits_in_opposite_order_never_wait_in_a_circle(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage, when a batch whose outcome is unknown is posted again, while it is still on its way."""
+    gave_way = []
+
+    def busy(**why: str) -> BusyError:
+        gave_way.append(why["detail"])
+        return BusyError(**why)
+
+    monkeypatch.setattr("infra.postgres.database.BusyError", busy)
+    account = await bank.open()
+    for _ in range(4):
+        credits_at_once = [bank.deposit(account, 1) for _ in range(250)]
+        one, other = await asyncio.gather(_together(bank.ledger, credits_at_once), _together(bank.ledger, credits_at_once[::-1]))
+        assert one == other[::-1]
+    assert gave_way == []

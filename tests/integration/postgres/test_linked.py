@@ -15,7 +15,7 @@ from psycopg import sql
 from infra.postgres.ledger import PostgresLedger
 from ledger.accounts import AccountStatus
 from ledger.errors import BusyError, TransactionConflictError, UnknownAccountError
-from ledger.postings import linked_posting
+from ledger.postings import credit_posting, linked_posting
 from ledger.rates import Conversion, convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import MAX_SHARES, AccountRef, TransactionRequest
@@ -373,3 +373,13 @@ async def test_a_batch_locks_its_debtors_in_order_whatever_the_order_of_its_requ
             assert await row.fetchone() == (1,)
     assert (await waiting).status is COMPLETED
     assert await balances(bank, first, second, other) == (99, 100, 100)
+
+
+async def test_the_credit_leg_of_a_balancing_transfer_brings_what_its_debit_leg_took(bank: Bank) -> None:
+    debtor, creditor = await bank.open(funds=100), await bank.open()
+    debit = bank.transfer(debtor, creditor, 500, balancing=True)
+    debited = await bank.post(debit)
+    assert debited.amount.minor_units == 100
+    credited = await bank.post(credit_posting(debit, debited, conversion=None))
+    assert credited.amount.minor_units == 100
+    await assert_nothing_is_wrong(bank)
