@@ -1,9 +1,9 @@
 """What rules of an account cost: a maximum balance, and the shared rules lock that every leg holds, on one busy account; and holds.
 
 ``python -m bench.rules [--rounds N] [--seconds S] [--in-flight N] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the
-running stack, in a database of its own that is dropped at the end. All cases run in each round, each round begins with another one, and
-each ratio is of two cases of the same round. "Without the rules lock" is the same ledger with that one lock taken out of the function that
-opens accounts, which no installation may do: a close would not wait for credits in flight.
+running stack, in a database of its own that is dropped at the end. All cases run in each round, each round begins with another one, every
+second one goes backwards, and each ratio is of two cases of the same round. "Without the rules lock" is the same database with that one
+lock taken out of the function that opens accounts meanwhile, which no installation may do: a close would not wait for credits in flight.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ CASES: Final = (
 )  # fmt: skip
 
 
-class Side:
-    """A database, and what posts in it."""
+class Ledger:
+    """What posts and holds."""
 
     def __init__(self, url: str) -> None:
         """Open a pool; the first use connects."""
@@ -117,7 +117,7 @@ def posting(account: str, minor_units: int, *, debit: bool) -> Posting:
     return first_posting(request, conversion=None, booking_date=now.date())
 
 
-async def per_second(side: Side, case: Case, *, seconds: float, in_flight: int) -> float:
+async def per_second(side: Ledger, case: Case, *, seconds: float, in_flight: int) -> float:
     """How many of a case are answered in a second, each accepted.
 
     Raises:
@@ -156,46 +156,55 @@ def _hold(account: str) -> HoldRequest:
     )
 
 
-def take_out_the_rules_lock(url: str) -> None:
-    """Let the function that opens accounts take no rules lock, in this database.
+class RulesLock:
+    """The lock in the function that opens accounts, to be taken out and put back."""
 
-    Raises:
-        BenchError: it is written otherwise by now.
-    """
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("SELECT pg_get_functiondef(CAST('open_accounts' AS regproc))").fetchone()
-        definition = str(row[0]) if row else ""
-        if definition.count(_LOCK) != 1:
+    def __init__(self, url: str) -> None:
+        """Read the function.
+
+        Raises:
+            BenchError: it is written otherwise by now.
+        """
+        self._url = url
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute("SELECT pg_get_functiondef(CAST('open_accounts' AS regproc))").fetchone()
+        self._definition = str(row[0]) if row else ""
+        if self._definition.count(_LOCK) != 1:
             message = "open_accounts takes its rules lock in another way than this benchmark knows"
             raise BenchError(message)
-        connection.execute(definition.replace(_LOCK, _NO_LOCK).encode())
+
+    def put(self, *, locked: bool) -> None:
+        """Let the function take the lock, or not."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute((self._definition if locked else self._definition.replace(_LOCK, _NO_LOCK)).encode())
 
 
 async def measure(
-    urls: dict[bool, str], *, rounds: int, seconds: float, in_flight: int, step: Callable[[str], None]
+    url: str, lock: RulesLock, *, rounds: int, seconds: float, in_flight: int, step: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Answers per second of each case, one figure for each round. The first, shorter round warms up and is left out."""
-    sides = {locked: Side(url) for locked, url in urls.items()}
+    """Answers per second of each case, one figure for each round. A first round, which warms up, is left out."""
+    ledger = Ledger(url)
     found: dict[str, list[float]] = {case.name: [] for case in CASES}
     try:
         for number in range(rounds + 1):
             first = number % len(CASES)
-            for case in (*CASES[first:], *CASES[:first]):
-                rate = await per_second(sides[case.locked], case, seconds=seconds if number else min(seconds, 1.0), in_flight=in_flight)
+            cases = (*CASES[first:], *CASES[:first])
+            for case in reversed(cases) if number % 2 else cases:
+                lock.put(locked=case.locked)
+                rate = await per_second(ledger, case, seconds=seconds, in_flight=in_flight)
                 if number:
                     found[case.name].append(rate)
                 step(case.name)
     finally:
-        for side in sides.values():
-            await side.close()
+        await ledger.close()
     return found
 
 
 def main(arguments: list[str]) -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.rules", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="each with all cases")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each case in each round")
+    parser.add_argument("--rounds", type=int, default=20, help="each with all cases; two at least")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each case in each round")
     parser.add_argument("--in-flight", type=int, default=64, help="calls at one time")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
@@ -204,15 +213,14 @@ def main(arguments: list[str]) -> None:
         settings = server_settings(server)
     except BenchError as error:
         sys.exit(str(error))
-    with Progress(console=Console(stderr=True)) as shown, own_database(server) as with_lock, own_database(server) as without_lock:
-        urls = {True: database_url(server, with_lock), False: database_url(server, without_lock)}
-        for url in urls.values():
-            upgrade(url)
-        take_out_the_rules_lock(urls[False])
+    with Progress(console=Console(stderr=True)) as shown, own_database(server) as name:
+        url = database_url(server, name)
+        upgrade(url)
         task = shown.add_task("measuring", total=(options.rounds + 1) * len(CASES))
         found = asyncio.run(
             measure(
-                urls,
+                url,
+                RulesLock(url),
                 rounds=options.rounds,
                 seconds=options.seconds,
                 in_flight=options.in_flight,
@@ -228,12 +236,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _table(found: dict[str, list[float]]) -> Table:
-    table = Table("case", "a second (median)", "compared with", "ratio in one round: median (lowest to highest)")
+    table = Table("case", "a second (median)", "compared with", "ratio in one round: median (quartiles)")
     for case in CASES:
         rates, ratio = found[case.name], ""
         if case.than is not None:
             ratios = [mine / theirs for mine, theirs in zip(rates, found[case.than], strict=True)]
-            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            lower, median, upper = statistics.quantiles(ratios, n=4)
+            ratio = f"{median:.2f} ({lower:.2f} to {upper:.2f})"
         table.add_row(case.name, f"{statistics.median(rates):,.0f}", case.than or "", ratio)
     return table
 
