@@ -1,0 +1,59 @@
+"""Whatever posts or reads for customers turns into the application's role before its first statement."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+import pytest
+
+import worker
+from consumers.__main__ import consume
+from infra.postgres.database import Database
+from infra.settings import Settings
+from starter.api.application import create_app
+
+SETTINGS: dict[str, Any] = {
+    "postgres_url": "postgresql://somebody@nowhere/casaflow",
+    "temporal_address": "nowhere:7233",
+    "kafka_bootstrap_servers": "nowhere:9092",
+}
+
+
+class _OpenedError(Exception):
+    """The process was about to open its pool."""
+
+
+@pytest.fixture
+def roles(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    opened: list[object] = []
+
+    def record(_url: str, **options: object) -> NoReturn:
+        opened.append(options["role"])
+        raise _OpenedError
+
+    monkeypatch.setattr(Database, "open", record)
+    return opened
+
+
+async def _start_api(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        pass
+
+
+@pytest.mark.parametrize(("given", "role"), [({}, "casaflow_app"), ({"postgres_role": "teller"}, "teller"), ({"postgres_role": ""}, None)])
+async def test_every_process_of_the_application_runs_as_its_role(
+    roles: list[object], given: dict[str, str], role: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CASAFLOW_POSTGRES_ROLE", raising=False)
+    settings = Settings.model_validate({**SETTINGS, **given})
+    starts = [
+        worker.run(settings, asyncio.Event()),
+        _start_api(settings),
+        consume("audit", bootstrap_servers="nowhere:9092", postgres_url="postgresql://nowhere", postgres_role=settings.postgres_role),
+    ]
+    for start in starts:
+        with pytest.raises(_OpenedError):
+            await start
+    assert roles == [role] * len(starts)
