@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from ledger.ids import workflow_id
-from tests.integration.api.bank import Bank
+from tests.integration.api.bank import Bank, assert_problem
 from tests.stack_fixtures import RunningStack
 
 
@@ -42,6 +42,8 @@ async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_opera
         shown = (await bank.http.get(f"/v1/transactions/{transaction_id}")).json()
         assert shown["status"] == "parked"
         assert [(leg["leg"], leg["outcome"]) for leg in shown["legs"]] == [("debit", "posted")]
+        # What may be taken back isn't known yet. A rejection would be final, so there is none.
+        assert_problem(await bank.http.post(f"/v1/transactions/{transaction_id}/reverse"), 409, "transaction-not-final")
     client = await Client.connect(stack.temporal_address)
     await client.get_workflow_handle(workflow_id(bank.tenant, transaction_id)).signal("retry")
     again = await bank.submit(body)

@@ -310,14 +310,14 @@ async def test_legs_that_were_posted_one_by_one_before_are_answered_as_they_stan
     assert await balances(bank, debtor, creditor) == (900, 0)
 
 
-async def _transfers_both_ways(bank: Bank, *, seconds: float, connections: int) -> Counter[str]:
-    """Linked transfers among few accounts, in every direction, from ledgers that share nothing but the database."""
+async def _transfers_both_ways(bank: Bank, *, seconds: float) -> Counter[str]:
+    """Linked transfers among few accounts, in every direction, from several ledgers; many at once, so that a batch has several debtors."""
     accounts = [await bank.open(funds=10_000) for _ in range(4)]
     found: Counter[str] = Counter()
     ends = asyncio.get_running_loop().time() + seconds
 
-    async def work(seed: int) -> None:
-        chance, ledger = random.Random(seed), PostgresLedger(bank.database)  # noqa: S311  a seed makes it repeatable
+    async def work(seed: int, ledger: PostgresLedger) -> None:
+        chance = random.Random(seed)  # noqa: S311  a seed makes it repeatable
         while asyncio.get_running_loop().time() < ends:
             debtor, *others = chance.sample(accounts, chance.choice([2, 2, 3]))
             amount = chance.randint(1, 4_000)
@@ -331,7 +331,8 @@ async def _transfers_both_ways(bank: Bank, *, seconds: float, connections: int) 
                 found["busy"] += 1
 
     before = await _deadlocks(bank)
-    await asyncio.gather(*(work(seed) for seed in range(connections)))
+    ledgers = [PostgresLedger(bank.database) for _ in range(6)]
+    await asyncio.gather(*(work(seed, ledgers[seed % 6]) for seed in range(36)))
     async with asyncio.timeout(PATIENCE_SECONDS):
         await bank.rows.execute("SELECT pg_stat_force_next_flush()")
     found["deadlocks"] += await _deadlocks(bank) - before
@@ -347,7 +348,7 @@ async def _deadlocks(bank: Bank) -> int:
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
 async def test_transfers_in_both_directions_from_many_connections_never_wait_for_each_other_in_a_circle(bank: Bank, seconds: int) -> None:
-    found = await _transfers_both_ways(bank, seconds=seconds, connections=12)
+    found = await _transfers_both_ways(bank, seconds=seconds)
     print(f"linked transfers: {dict(found)}")  # noqa: T201  shows that it was no idle test
     assert (found["deadlocks"], found["busy"]) == (0, 0)
     assert found["completed"] > 10

@@ -133,6 +133,26 @@ async def test_reversals_at_once_never_take_back_more_than_the_original(bank: Ba
     creditor = original.creditor
     assert creditor is not None
     await bank.post(bank.deposit(creditor.account_id, 10_000))
+    taken = await _reversed_by_many(bank, original, part, shared=shared)
+    assert await balances(bank, original) == (900 + taken, 10_100 - taken)
+    assert await reversed_amounts(bank, original.transaction_id) == (taken, {"debit": taken, "credit": taken})
+    await assert_nothing_is_wrong(bank)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_reversals_at_once_that_only_credit_never_give_back_more_than_was_withdrawn(bank: Bank, shared: bool) -> None:
+    """No account's row is locked for a credit, so only the original's own lock stands between them."""
+    account = await bank.open(funds=1_000)
+    original = bank.request(debtor=account, amount=100)
+    await bank.post(bank.first(original))
+    taken = await _reversed_by_many(bank, original, 30, shared=shared)
+    assert await balances(bank, original) == (900 + taken,)
+    assert await reversed_amounts(bank, original.transaction_id) == (taken, {"debit": taken})
+    await assert_nothing_is_wrong(bank)
+
+
+async def _reversed_by_many(bank: Bank, original: TransactionRequest, part: int, *, shared: bool) -> int:
+    """Ask 24 times at once for a part of 100 minor units; as many as fit are granted, and every other is refused for its reason."""
     one = bank.ledger
     ledgers = [one if shared else PostgresLedger(bank.database) for _ in range(24)]
     results = await asyncio.gather(*(post(source, back(original, part)) for source in ledgers))
@@ -140,10 +160,8 @@ async def test_reversals_at_once_never_take_back_more_than_the_original(bank: Ba
     assert outcomes == {COMPLETED: 100 // part, REJECTED: 24 - 100 // part}
     assert {result.reason.code for result in results if result.reason} == {RefusalCode.REVERSAL_EXCEEDS_ORIGINAL}
     taken = 100 // part * part
-    assert await balances(bank, original) == (900 + taken, 10_100 - taken)
-    assert await reversed_amounts(bank, original.transaction_id) == (taken, {"debit": taken, "credit": taken})
     assert refused_for(await post(one, back(original, 100 - taken + 1))) is RefusalCode.REVERSAL_EXCEEDS_ORIGINAL
-    await assert_nothing_is_wrong(bank)
+    return taken
 
 
 async def test_taking_a_credit_back_is_a_debit_and_needs_the_money(bank: Bank, ledger: PostgresLedger) -> None:
@@ -347,6 +365,15 @@ async def test_a_dormant_account_gives_back_and_its_limits_do_not_count(bank: Ba
         (bank.tenant, original.creditor.account_id),
     )
     assert (await post(ledger, back(original))).status is COMPLETED
+    # Nor does it use up what the customer may spend today.
+    await bank.rows.execute(
+        "UPDATE account SET status = 'active', daily_limit = 5, monthly_limit = 5, transaction_limit = NULL"
+        " WHERE tenant = %s AND account_id = %s",
+        (bank.tenant, original.creditor.account_id),
+    )
+    await bank.post(bank.deposit(original.creditor.account_id, 10))
+    assert (await bank.post(bank.withdrawal(original.creditor.account_id, 5))).posted
+    assert not (await bank.post(bank.withdrawal(original.creditor.account_id, 1))).posted
 
 
 async def test_repeats_of_a_reversal_take_back_once(bank: Bank, ledger: PostgresLedger) -> None:
