@@ -609,4 +609,4 @@ async def test_random_operations_of_every_kind_are_answered_as_an_independent_mo
 async def test_many_random_operations_of_every_kind_are_answered_as_an_independent_model_predicts(
     postgres_url: str, database: Database
 ) -> None:
-    await _run(postgres_url, database, banks=150, steps=200, derandomize=False)
+    await _run(postgres_url, database, banks=25, steps=200, derandomize=False)
