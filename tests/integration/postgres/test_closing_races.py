@@ -164,4 +164,4 @@ async def test_accounts_that_are_closed_while_everything_is_on_its_way_are_close
 
 @pytest.mark.slow
 async def test_very_many_accounts_that_are_closed_while_everything_is_on_its_way(crowded: Bank) -> None:
-    await _close_many(crowded, 1_500)
+    await _close_many(crowded, 400)
