@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -179,12 +181,23 @@ async def _closed(bank: Bank, account: str) -> bool:
     return True
 
 
+async def _after(seconds: float, work: Awaitable[Any]) -> Any:
+    await asyncio.sleep(seconds)
+    return await work
+
+
 async def test_closes_that_race_with_legs_never_leave_money_on_a_closed_account(bank: Bank) -> None:
     outcomes = set()
     for number in range(40):
         account = await bank.open(overdraft_limit=50 if number % 2 else 0)
         leg = bank.withdrawal(account, 5) if number % 2 else bank.deposit(account, 5)
-        racing = [bank.post(leg), _closed(bank, account), bank.post(bank.deposit(account, 5))]
+        # From legs that come some milliseconds after the close to a close that comes as late after them.
+        legs_wait, close_waits = max(20 - number, 0) / 1000, max(number - 20, 0) / 1000
+        racing = [
+            _after(legs_wait, bank.post(leg)),
+            _after(close_waits, _closed(bank, account)),
+            _after(legs_wait, bank.post(bank.deposit(account, 5))),
+        ]
         order = [racing[index] for index in ((0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1))[number % 4]]
         results = await asyncio.gather(*order)
         closed = True in results
