@@ -106,7 +106,6 @@ class OverrideDetails(BaseModel):
     reason: str
 
 
-_LATER_FIELDS: Final = frozenset({"shares", "fee", "balancing", "hold_id", "releases_hold", "reverses", "override"})
 _ONLY_WHERE_SET: Final = Field(exclude_if=lambda value: not value)
 """Later additions are left out of events that don't use them, whose bytes stay as they always were."""
 
@@ -140,8 +139,7 @@ class Instruction(BaseModel):
     @classmethod
     def of(cls, request: TransactionRequest) -> Instruction:
         """The event form of `request`."""
-        # Not validated again: the request is, and one of these is made for each leg.
-        return cls.model_construct(
+        return cls(
             tenant=request.tenant,
             transaction_id=request.transaction_id,
             kind=request.kind,
@@ -414,7 +412,7 @@ class EventWriter:
 
 def _instruction_json(request: TransactionRequest) -> str:
     """What the model Instruction writes."""
-    if not request.model_fields_set.isdisjoint(_LATER_FIELDS):
+    if request.posts_linked:
         return Instruction.of(request).model_dump_json()
     amount = request.amount
     return (

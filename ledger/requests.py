@@ -195,6 +195,6 @@ class TransactionRequest(BaseModel):
             "metadata": self.metadata,
         }
         # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
-        if not self.model_fields_set.isdisjoint(_ASKED_FOR_SINCE):
+        if self.posts_linked:
             content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
         return hashlib.sha256(_CANONICAL(content).encode()).hexdigest()

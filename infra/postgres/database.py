@@ -15,7 +15,7 @@ import structlog
 from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -207,18 +207,8 @@ class Database:
                     await connection.rollback()
                     limit.stop()
                 return answer
-        except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
-            if isinstance(error, DBAPIError) and _state(error) == _DEADLOCK_DETECTED:
-                raise BusyError(part="postgres", detail=_first_line(error)) from error
-            _log.warning("postgres.unavailable", error=_first_line(error))
-            raise UnavailableError(part="postgres", detail=_first_line(error)) from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _state(error) in _STALE_CONNECTION | _NOT_NOW:
-                _log.warning("postgres.unavailable", error=_first_line(error))
-                raise UnavailableError(part="postgres", detail=_first_line(error)) from error
-            raise LedgerIntegrityError(_first_line(error)) from error
-        except psycopg.Error as error:
-            raise _of_driver(error) from error
+        except (DBAPIError, psycopg.Error, PoolTimeoutError, TimeoutError) as error:
+            raise _meaning(error) from error
         finally:
             limit.stop()
 
@@ -282,13 +272,16 @@ def _cut(driver: psycopg.AsyncConnection[Any]) -> None:
         _log.warning("postgres.cut-failed", error=str(error))
 
 
-def _of_driver(error: psycopg.Error) -> CasaflowError:
-    """What an error that psycopg raised itself means, as `_attempt` says it of SQLAlchemy's."""
+def _meaning(error: Exception) -> CasaflowError:
+    """What an error means to whoever asked, whether SQLAlchemy, its pool or psycopg raised it."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(original, "sqlstate", None)
     detail = _first_line(error)
-    if error.sqlstate == _DEADLOCK_DETECTED:
+    if state == _DEADLOCK_DETECTED:
         return BusyError(part="postgres", detail=detail)
-    is_away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    if is_away or error.sqlstate in _STALE_CONNECTION or error.sqlstate in _NOT_NOW:
+    is_away = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeoutError | TimeoutError)
+    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if is_away or is_lost or state in _STALE_CONNECTION or state in _NOT_NOW:
         _log.warning("postgres.unavailable", error=detail)
         return UnavailableError(part="postgres", detail=detail)
     return LedgerIntegrityError(detail)

@@ -462,7 +462,7 @@ class _Batch:
         self._decided.append((story, status, reason))
         if not bundle.linked:
             return decisions[0]
-        return TransactionResult.model_construct(
+        return TransactionResult(
             transaction_id=bundle.request.transaction_id, status=status, reason=reason, legs=tuple(decisions)
         )
 
@@ -614,7 +614,7 @@ class _Story:
         if minor_units == leg.amount.minor_units and not self._bundle.linked:
             return leg, None
         transit = self.postings[0].amount if leg.transit is not None and self.postings and not request.shares else leg.transit
-        amount = Money.model_construct(minor_units=minor_units, currency=leg.amount.currency)
+        amount = Money(minor_units=minor_units, currency=leg.amount.currency)
         if amount == leg.amount and transit == leg.transit:
             return leg, None
         return leg.model_copy(update={"amount": amount, "transit": transit}), None
