@@ -25,6 +25,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.ledger.server import BenchError, database_url, own_database, server_settings, server_url
+from bench.legs import leg
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
 from infra.postgres.holds import PostgresHolds
@@ -33,8 +34,6 @@ from infra.postgres.migrate import upgrade
 from ledger.accounts import AccountKind, AccountRules
 from ledger.holds import HoldRequest, HoldStatus
 from ledger.money import MAX_MINOR_UNITS, Money
-from ledger.postings import first_posting
-from ledger.requests import AccountRef, TransactionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,18 +102,7 @@ class Ledger:
 
 def posting(account: str, minor_units: int, *, debit: bool) -> Posting:
     """One leg."""
-    now = dt.datetime.now(dt.UTC)
-    side = AccountRef(account_id=account, currency=CURRENCY)
-    request = TransactionRequest(
-        tenant=TENANT,
-        transaction_id=str(uuid.uuid4()),
-        debtor=side if debit else None,
-        creditor=None if debit else side,
-        amount=Money(minor_units=minor_units, currency=CURRENCY),
-        submitted_by="bench",
-        submitted_at=now,
-    )
-    return first_posting(request, conversion=None, booking_date=now.date())
+    return leg(TENANT, account, Money(minor_units=minor_units, currency=CURRENCY), debit=debit, at=dt.datetime.now(dt.UTC))
 
 
 async def per_second(side: Ledger, case: Case, *, seconds: float, in_flight: int) -> float:

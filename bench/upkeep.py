@@ -13,12 +13,12 @@ import json
 import statistics
 import sys
 import time
-import uuid
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
 
 from bench.ledger.server import BenchError, database_url, own_database, server_url
+from bench.legs import leg
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
@@ -28,11 +28,11 @@ from infra.postgres.privileges import APPLICATION_ROLE
 from infra.postgres.refold import PostgresRefold
 from ledger.accounts import AccountKind
 from ledger.money import Money
-from ledger.postings import Posting, first_posting
-from ledger.requests import AccountRef, TransactionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from ledger.postings import Posting
 
 _TENANT: Final = "bench"
 _ACCOUNT: Final = "busy"
@@ -97,17 +97,7 @@ async def _open(database: Database) -> None:
 
 
 def _posting(minor_units: int, *, debit: bool) -> Posting:
-    side = AccountRef(account_id=_ACCOUNT, currency="EUR")
-    request = TransactionRequest(
-        tenant=_TENANT,
-        transaction_id=str(uuid.uuid4()),
-        debtor=side if debit else None,
-        creditor=None if debit else side,
-        amount=Money(minor_units=minor_units, currency="EUR"),
-        submitted_by="bench",
-        submitted_at=_NOW,
-    )
-    return first_posting(request, conversion=None, booking_date=_NOW.date())
+    return leg(_TENANT, _ACCOUNT, Money(minor_units=minor_units, currency="EUR"), debit=debit, at=_NOW)
 
 
 async def _post_seconds(database: Database, legs: int) -> float:

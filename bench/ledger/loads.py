@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import uuid
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from bench.legs import leg
 from ledger.money import Money
-from ledger.postings import first_posting
-from ledger.requests import AccountRef, TransactionRequest
 
 if TYPE_CHECKING:
     from ledger.postings import Posting
@@ -112,17 +110,7 @@ class Loads:
 
     def posting(self, account: str, *, debit: bool, amount: int = 1) -> Posting:
         """The leg of a new withdrawal or deposit of `amount` minor units."""
-        side = AccountRef(account_id=account, currency=CURRENCY)
-        request = TransactionRequest(
-            tenant=TENANT,
-            transaction_id=str(uuid.uuid4()),
-            debtor=side if debit else None,
-            creditor=None if debit else side,
-            amount=Money(minor_units=amount, currency=CURRENCY),
-            submitted_by="bench",
-            submitted_at=self._now,
-        )
-        return first_posting(request, conversion=None, booking_date=self._now.date())
+        return leg(TENANT, account, Money(minor_units=amount, currency=CURRENCY), debit=debit, at=self._now)
 
 
 def expect(posting: Posting, *, posted: bool) -> None:

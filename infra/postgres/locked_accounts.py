@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from psycopg.rows import dict_row
-
-from ledger.accounts import AccountState, AccountStatus
+from infra.postgres.account_states import account_state
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import psycopg
 
-_OPEN: Final = """
-    SELECT account_id, currency, status, overdraft_limit, minimum_balance, maximum_balance, transaction_limit, daily_limit, monthly_limit,
-           local_day, CAST(spent_on_day AS text), CAST(spent_in_month AS text), locked, CAST(ledger AS text), CAST(held AS text), version,
-           opened_at
-      FROM open_accounts(ARRAY[%s], ARRAY[%s], ARRAY[true])
-"""
-_SUMS: Final = ("spent_on_day", "spent_in_month", "ledger", "held")
+    from ledger.accounts import AccountState
+
+_OPEN: Final = "SELECT * FROM open_accounts(ARRAY[%s], ARRAY[%s], ARRAY[true])"
 
 
 class LockedAccount(NamedTuple):
@@ -33,7 +27,7 @@ class LockedAccount(NamedTuple):
 class Opening:
     """An account that is being opened; a class, so that more can be sent to the database before its answer is awaited."""
 
-    def __init__(self, cursor: psycopg.AsyncCursor[dict[str, Any]]) -> None:
+    def __init__(self, cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> None:
         self._cursor = cursor
 
     @classmethod
@@ -43,7 +37,7 @@ class Opening:
         Raises:
             psycopg.Error: as the driver raised it.
         """
-        cursor = driver.cursor(row_factory=dict_row)
+        cursor = driver.cursor()
         await cursor.execute(_OPEN, [tenant, account_id])
         return cls(cursor)
 
@@ -54,9 +48,4 @@ class Opening:
             psycopg.Error: as the driver raised it.
         """
         row = await self._cursor.fetchone()
-        if row is None:
-            return None
-        at = row.pop("opened_at")
-        # Sums travel as text: they may have 38 digits, and are whole.
-        values = {**row, "status": AccountStatus(row["status"])} | {name: int(row[name]) for name in _SUMS}
-        return LockedAccount(AccountState(**values), at)
+        return None if row is None else LockedAccount(account_state(row), row[-1])

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 
+from infra.postgres.account_states import account_state
 from infra.postgres.json import from_jsonb, to_jsonb
 from infra.postgres.transactions import decision_from_row
 from ledger.accounts import (
     AccountState,
-    AccountStatus,
     credit_refusal,
     credit_status_refusal,
     debit_status_refusal,
@@ -286,7 +286,7 @@ async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle],
         known = await driver.execute(_KNOWN_LEGS, _transposed([_leg_key(bundles[i], n) for i, n in places], 4)) if places else None
     rows = await accounts.fetchall()
     return _Opened(
-        states={(row[0], row[1]): _account_state(row) for row in rows},
+        states={(row[0], row[1]): account_state(row) for row in rows},
         at=rows[0][17].astimezone(dt.UTC) if rows else dt.datetime.min.replace(tzinfo=dt.UTC),  # without a row nothing is decided
         looked_up=look_up,
         holds={(row[0], row[1], str(row[2])): HoldState(*row[3:7]) for row in (await held.fetchall() if held else ())},
@@ -303,28 +303,6 @@ def _transposed(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
 def _leg_key(bundle: Bundle, number: int) -> tuple[str, str, str, str]:
     leg = bundle.legs[number]
     return bundle.request.tenant, leg.account_id, bundle.request.transaction_id, leg.leg.value
-
-
-def _account_state(row: Sequence[Any]) -> AccountState:
-    locked = row[13]
-    return AccountState(
-        account_id=row[1],
-        currency=row[2],
-        status=AccountStatus(row[3]),
-        overdraft_limit=row[4],
-        minimum_balance=row[5],
-        maximum_balance=row[6],
-        transaction_limit=row[7],
-        daily_limit=row[8],
-        monthly_limit=row[9],
-        local_day=row[10],
-        spent_on_day=int(row[11]) if locked else 0,
-        spent_in_month=int(row[12]) if locked else 0,
-        locked=locked,
-        ledger=int(row[14]) if locked else 0,
-        held=int(row[15]) if locked else 0,
-        version=row[16] if locked else 0,
-    )
 
 
 def _original(status: str, request: Mapping[str, Any], reversed_amount: int, legs: Sequence[Mapping[str, Any]]) -> _Original:
@@ -462,9 +440,7 @@ class _Batch:
         self._decided.append((story, status, reason))
         if not bundle.linked:
             return decisions[0]
-        return TransactionResult(
-            transaction_id=bundle.request.transaction_id, status=status, reason=reason, legs=tuple(decisions)
-        )
+        return TransactionResult(transaction_id=bundle.request.transaction_id, status=status, reason=reason, legs=tuple(decisions))
 
     def _take_over(self, bundle: Bundle, story: _Story) -> None:
         """What a posted bundle leaves to the ones after it."""

@@ -35,6 +35,9 @@ BOOKING_DATE = SUBMITTED_AT.date()
 PATIENCE_SECONDS = 60
 """Far more than anything here takes; it turns a deadlock into a failure."""
 
+FAULTY_TIMEOUT_SECONDS = 1.5
+"""Of a database operation behind a proxy that breaks it."""
+
 Answer = TypeVar("Answer")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from infra.postgres.database import Database
+from infra.postgres.ledger import PostgresLedger
 from infra.postgres.proof import PostgresProof
 from ledger.money import Money
 from ledger.postings import LinkedPosting, linked_posting
 from ledger.rates import Conversion
-from ledger.requests import AccountRef, Share
-from tests.integration.postgres.bank import BOOKING_DATE, Bank
+from ledger.requests import AccountRef, Share, TransactionRequest
+from ledger.results import TransactionResult
+from tests.integration.postgres.bank import BOOKING_DATE, PATIENCE_SECONDS, Bank
 
 
 def euro(minor_units: int) -> Money:
@@ -20,6 +23,11 @@ def euro(minor_units: int) -> Money:
 def together(bank: Bank, *, conversion: Conversion | None = None, **request: Any) -> LinkedPosting:
     """All legs of the request that :meth:`Bank.request` makes of the arguments."""
     return linked_posting(bank.request(**request), conversion=conversion, booking_date=BOOKING_DATE)
+
+
+async def post(ledger: PostgresLedger, request: TransactionRequest, *, conversion: Conversion | None = None) -> TransactionResult:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await ledger.post_linked(linked_posting(request, conversion=conversion, booking_date=BOOKING_DATE))
 
 
 def shares_of(amounts: dict[str, int], currency: str = "EUR") -> tuple[Share, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import LiteralString
 
 import pytest
@@ -17,28 +16,12 @@ from ledger.errors import LedgerIntegrityError, UnavailableError
 from ledger.postings import Posting
 from ledger.refusals import Refusal, RefusalCode
 from ledger.results import Rejection, TransactionStatus
-from tests.integration.postgres.bank import ALL_ENTRIES, PATIENCE_SECONDS, Bank, above_the_limit, leg_sums
+from tests.integration.postgres.bank import ALL_ENTRIES, FAULTY_TIMEOUT_SECONDS, PATIENCE_SECONDS, Bank, above_the_limit, leg_sums
 from tests.integration.postgres.proxy import READY_FOR_QUERY, PostgresProxy
 
-_OPERATION_TIMEOUT_SECONDS = 1.0
 KINDS = ("credit", "debit")
 COMMIT, ROLLBACK = b"COMMIT\0", b"ROLLBACK\0"
 """As they stand in a message: ``BEGIN ISOLATION LEVEL READ COMMITTED`` is something else."""
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[PostgresProxy]:
-    async with PostgresProxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def faulty(proxy: PostgresProxy) -> AsyncIterator[Database]:
-    """The same database, behind the proxy."""
-    database = Database.open(proxy.dsn, pool_size=2, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
-    yield database
-    await proxy.accept()
-    await database.close()
 
 
 def _leg(bank: Bank, account: str, kind: str) -> Posting:
@@ -124,13 +107,13 @@ async def test_a_database_that_hangs_at_a_roll_back_is_an_error_in_bounded_time(
 
 
 async def test_a_full_pool_is_an_error_in_bounded_time(postgres_url: str) -> None:
-    database = Database.open(postgres_url, pool_size=1, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
+    database = Database.open(postgres_url, pool_size=1, operation_timeout_seconds=FAULTY_TIMEOUT_SECONDS)
     busy = asyncio.Event()
 
     async def be_slow(connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT 1"))
         busy.set()
-        await asyncio.sleep(_OPERATION_TIMEOUT_SECONDS * 2.5)
+        await asyncio.sleep(FAULTY_TIMEOUT_SECONDS * 2.5)
 
     holder = asyncio.create_task(database.run(be_slow))
     await busy.wait()

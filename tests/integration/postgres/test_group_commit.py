@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
@@ -23,14 +23,6 @@ from ledger.results import Rejection
 from tests.integration.postgres.bank import ALL_ENTRIES, PATIENCE_SECONDS, Bank, above_the_limit, leg_sums, new_id
 
 DISTINCT_WRITERS = "SELECT count(DISTINCT CAST(xmin AS text)) FROM decision WHERE tenant = %(tenant)s AND account_id = %(account)s"
-
-
-@pytest.fixture
-async def ledger(bank: Bank) -> AsyncIterator[PostgresLedger]:
-    """One ledger, as a worker process has it: what is posted on it at the same time meets in its lanes."""
-    shared = PostgresLedger(bank.database)
-    yield shared
-    await shared.drain()
 
 
 async def _together(ledger: PostgresLedger, postings: Sequence[Posting]) -> list[Decision | BaseException]:

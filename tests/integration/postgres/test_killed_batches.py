@@ -29,7 +29,6 @@ COMMIT = b"COMMIT\0"
 FUNDS = 10_000
 GATE = 4_711
 """Key of the advisory lock at which the triggers of a test wait."""
-_OPERATION_TIMEOUT_SECONDS = 1.5
 
 Answer = Decision | TransactionResult
 
@@ -131,20 +130,6 @@ async def test_a_batch_whose_connection_is_killed_in_the_middle_of_a_statement_i
     lost = await running
     assert sum(isinstance(answer, UnavailableError) for answer in lost) >= 12
     await mixed.assert_once(lost, await mixed.post(ledger))
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[PostgresProxy]:
-    async with PostgresProxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def faulty(proxy: PostgresProxy) -> AsyncIterator[Database]:
-    database = Database.open(proxy.dsn, pool_size=4, operation_timeout_seconds=_OPERATION_TIMEOUT_SECONDS)
-    yield database
-    await proxy.accept()
-    await database.close()
 
 
 @pytest.mark.parametrize("message", [b"open_accounts", b"record_legs", COMMIT])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -15,30 +14,17 @@ from psycopg import sql
 from infra.postgres.ledger import PostgresLedger
 from ledger.accounts import AccountStatus
 from ledger.errors import BusyError, TransactionConflictError, UnknownAccountError
-from ledger.postings import credit_posting, linked_posting
-from ledger.rates import Conversion, convert
+from ledger.postings import credit_posting
+from ledger.rates import convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import MAX_SHARES, AccountRef, TransactionRequest
 from ledger.results import Rejection, TransactionResult, TransactionStatus
-from tests.integration.postgres.bank import BOOKING_DATE, PATIENCE_SECONDS, Bank, new_id
-from tests.integration.postgres.linked import assert_nothing_is_wrong, euro, shares_of
+from tests.integration.postgres.bank import PATIENCE_SECONDS, Bank, new_id
+from tests.integration.postgres.linked import assert_nothing_is_wrong, euro, post, shares_of
 from tests.unit.ledger.builders import rate
 
 COMPLETED, REJECTED = TransactionStatus.COMPLETED, TransactionStatus.REJECTED
 TABLES = ("transaction", "decision", "offline_entry", "online_entry", "gl_entry", "event_outbox", "hold", "account")
-
-
-@pytest.fixture
-async def ledger(bank: Bank) -> AsyncIterator[PostgresLedger]:
-    """One ledger, as a worker process has it: what is posted on it at the same time meets in its lanes."""
-    shared = PostgresLedger(bank.database)
-    yield shared
-    await shared.drain()
-
-
-async def post(ledger: PostgresLedger, request: TransactionRequest, *, conversion: Conversion | None = None) -> TransactionResult:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await ledger.post_linked(linked_posting(request, conversion=conversion, booking_date=BOOKING_DATE))
 
 
 async def snapshot(bank: Bank) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -13,29 +12,16 @@ import pytest
 from infra.postgres.ledger import PostgresLedger
 from ledger.accounts import AccountStatus
 from ledger.money import Money
-from ledger.postings import linked_posting
-from ledger.rates import Conversion, convert
+from ledger.rates import convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import AccountRef, Override, TransactionRequest
 from ledger.results import Rejection, TransactionResult, TransactionStatus
-from tests.integration.postgres.bank import BOOKING_DATE, PATIENCE_SECONDS, Bank, new_id
-from tests.integration.postgres.linked import assert_nothing_is_wrong, euro, shares_of
+from tests.integration.postgres.bank import Bank, new_id
+from tests.integration.postgres.linked import assert_nothing_is_wrong, euro, post, shares_of
 from tests.unit.ledger.builders import rate
 
 COMPLETED, REJECTED = TransactionStatus.COMPLETED, TransactionStatus.REJECTED
 OVERRIDE = Override(by="operator", reason="sent to the wrong account")
-
-
-@pytest.fixture
-async def ledger(bank: Bank) -> AsyncIterator[PostgresLedger]:
-    shared = PostgresLedger(bank.database)
-    yield shared
-    await shared.drain()
-
-
-async def post(ledger: PostgresLedger, request: TransactionRequest, *, conversion: Conversion | None = None) -> TransactionResult:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await ledger.post_linked(linked_posting(request, conversion=conversion, booking_date=BOOKING_DATE))
 
 
 def back(original: TransactionRequest, amount: int | None = None, **fields: Any) -> TransactionRequest:
