@@ -16,11 +16,12 @@ _LOCK_KEY: Final = 6_021_023
 """Advisory lock that lets one process migrate at a time; an arbitrary number, the same in every version."""
 
 
-def upgrade(dsn: str) -> None:
+def upgrade(dsn: str, revision: str = "head") -> None:
     """Run all revisions that the database lacks. Safe to repeat, and when several processes do it at once.
 
     Args:
         dsn: libpq URL of the database, with a role that may create tables.
+        revision: the last one to run; the newest unless given.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the server can't be reached, or refuses a revision.
@@ -33,7 +34,7 @@ def upgrade(dsn: str) -> None:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
             connection.commit()
             configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "head")
+            command.upgrade(configuration, revision)
             connection.commit()
     finally:
         engine.dispose()

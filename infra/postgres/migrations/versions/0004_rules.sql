@@ -40,17 +40,19 @@ ALTER TABLE online_entry
     ADD hold_id uuid;
 
 ALTER TABLE hold
-    ADD currency      text        NOT NULL DEFAULT 'EUR' CHECK (currency ~ '^[A-Z]{3}$'),
-    ADD fingerprint   text        NOT NULL DEFAULT '',
-    ADD outcome       text        NOT NULL DEFAULT 'authorised' CHECK (outcome IN ('authorised', 'refused')),
+    ADD currency      text CHECK (currency ~ '^[A-Z]{3}$'),
+    ADD fingerprint   text,
     ADD reason        jsonb,
     ADD reference     text,
-    ADD authorised_by text        NOT NULL DEFAULT '',
+    ADD authorised_by text,
     ADD closed_at     timestamptz,
     DROP CONSTRAINT hold_status_check,
     ADD CONSTRAINT hold_status_check CHECK (status IN ('open', 'captured', 'voided', 'expired', 'refused')),
     ADD CONSTRAINT hold_refused_for_a_reason CHECK ((status = 'refused') = (reason IS NOT NULL));
-ALTER TABLE hold ALTER currency DROP DEFAULT, ALTER fingerprint DROP DEFAULT, ALTER authorised_by DROP DEFAULT, DROP outcome;
+-- Nothing could authorise a hold before this revision; rows that somebody put there by hand say so.
+UPDATE hold h SET currency = a.currency, fingerprint = 'before revision 0004', authorised_by = 'before revision 0004'
+  FROM account a WHERE a.tenant = h.tenant AND a.account_id = h.account_id;
+ALTER TABLE hold ALTER currency SET NOT NULL, ALTER fingerprint SET NOT NULL, ALTER authorised_by SET NOT NULL;
 DROP INDEX hold_open;
 -- Few at any time are past their end and still open: a debit, the view and the sweep find them at the low end of it.
 CREATE INDEX hold_open_by_expiry ON hold (tenant, account_id, expires_at) INCLUDE (amount, captured) WHERE status = 'open';
