@@ -27,6 +27,7 @@ from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.client import connect
 from ledger.errors import InvalidInputError, UnavailableError
+from workflows import authority
 from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
@@ -52,6 +53,7 @@ def transaction_worker(
     client: Client, settings: Settings, *, ledger: CasaLedger, outbox: EventOutbox, publisher: EventPublisher, rates: ExchangeRates
 ) -> Worker:
     """A worker that carries transactions; the caller starts it, and owns what it is given."""
+    authority.trust(settings.signing_secrets)
     casa = CasaActivities(ledger)
     exchange_rate = ExchangeRateActivities(rates, max_age_days=settings.rates_max_age_days)
     notification = NotificationActivities(outbox, publisher)

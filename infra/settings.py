@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger.commands import MIN_SECRET_BYTES
+
 DEFAULT_TENANT = "main"
 """The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
 
@@ -58,5 +60,26 @@ class Settings(BaseSettings):
     def _none_if_empty(cls, value: str | None) -> str | None:
         return value or None
 
+    command_secrets: SecretStr | None = None
+    """Comma-separated secrets, of 32 characters at least, shared by API and workers: the API signs operators' commands with the first one,
+    and workers obey what any of them has signed, so that one is rotated by putting the new one in front. None: no command is obeyed."""
+
+    @field_validator("command_secrets")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(secret) < MIN_SECRET_BYTES for secret in _secrets_of(value)):
+            message = f"each secret must have {MIN_SECRET_BYTES} bytes at least"
+            raise ValueError(message)
+        return value
+
+    @property
+    def signing_secrets(self) -> tuple[bytes, ...]:
+        """The secrets of :attr:`command_secrets`; the first one signs."""
+        return _secrets_of(self.command_secrets) if self.command_secrets is not None else ()
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+
+def _secrets_of(value: SecretStr) -> tuple[bytes, ...]:
+    return tuple(secret.strip().encode() for secret in value.get_secret_value().split(",") if secret.strip())

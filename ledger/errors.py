@@ -207,6 +207,19 @@ class HoldNotVoidableError(ImpossibleChangeError):
         super().__init__(message, field="status", value="voided", rule=f"must not change once a hold is {status}")
 
 
+class UnauthenticatedCommandError(CasaflowError):
+    """An update reached a workflow without the signature of casaflow's API: nobody knows who sent it."""
+
+    code: ClassVar[str] = "unauthenticated-command"
+
+    def __init__(self, *, action: str, identifier: str) -> None:
+        self.action = action
+        self.identifier = identifier
+        super().__init__(
+            f"{action} of {identifier} must come through casaflow's API, which says who asks for it; an update from elsewhere is not obeyed"
+        )
+
+
 class NotFoundError(CasaflowError):
     """What the request asks for does not exist for this tenant."""
 

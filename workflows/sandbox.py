@@ -17,6 +17,7 @@ def workflow_runner() -> SandboxedWorkflowRunner:
         "pydantic",
         "structlog",
         "workflows.policies",
+        "workflows.authority",
         "workflows.visibility",
         "workflows.services",
     )

@@ -115,6 +115,11 @@ class StackHome:
         return self.path / "api_key"
 
     @property
+    def command_secret_file(self) -> Path:
+        """With what the API signs operators' commands; made by the first ``up``."""
+        return self.path / "command_secret"
+
+    @property
     def ports_file(self) -> Path:
         """Ports of the last start, so that addresses stay the same."""
         return self.path / "ports.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
 from infra.temporal.client import connect
 from infra.temporal.search_attributes import ensure_search_attributes
+from ledger.commands import MIN_SECRET_BYTES
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class Servers:
     temporal_address: str
     temporal_ui: str | None
     kafka_bootstrap_servers: str
+    command_secrets: str
+    """As :attr:`infra.settings.Settings.command_secrets` takes them."""
     parts: list[Part] = field(default_factory=list)
     outside: list[Outside] = field(default_factory=list)
 
@@ -90,6 +94,7 @@ class Servers:
             "CASAFLOW_POSTGRES_URL": self.postgres_dsn,
             "CASAFLOW_TEMPORAL_ADDRESS": self.temporal_address,
             "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "CASAFLOW_COMMAND_SECRETS": self.command_secrets,
             "CASAFLOW_API_HOST": LOOPBACK,
             "CASAFLOW_API_PORT": str(self.ports["api"]),
             "PYTHONSAFEPATH": "1",
@@ -156,7 +161,8 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
     elif broker is not None:
         bootstrap_servers = f"{LOOPBACK}:{ports['kafka']}"
         parts.append(_kafka_part(broker, bootstrap_servers))
-    return Servers(settings, home, ports, dsn, temporal_address, temporal_ui, bootstrap_servers, parts, outside)
+    signing = _command_secrets(settings, home)
+    return Servers(settings, home, ports, dsn, temporal_address, temporal_ui, bootstrap_servers, signing, parts, outside)
 
 
 def _nothing() -> None:
@@ -209,6 +215,15 @@ def _api_key(home: StackHome, dsn: str) -> str:
     key = create_first_key(dsn)
     write_private(home.key_file, key + "\n")
     return key
+
+
+def _command_secrets(settings: Settings, home: StackHome) -> str:
+    """Those of the user, or the one that the first start made."""
+    if settings.command_secrets is not None:
+        return settings.command_secrets.get_secret_value()
+    if not home.command_secret_file.exists():
+        write_private(home.command_secret_file, secrets.token_urlsafe(MIN_SECRET_BYTES) + "\n")
+    return home.command_secret_file.read_text(encoding="ascii").strip()
 
 
 def worker_parts(servers: Servers) -> list[Part]:
