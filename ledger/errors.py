@@ -220,6 +220,28 @@ class UnauthenticatedCommandError(CasaflowError):
         )
 
 
+class StandingOrderConflictError(ConflictError):
+    """The standing order's id was used before with other content."""
+
+    code: ClassVar[str] = "standing-order-conflict"
+
+    def __init__(self, *, order_id: str) -> None:
+        self.order_id = order_id
+        super().__init__(f"order_id {order_id} was used before with other content; the first content stands")
+
+
+class StandingOrderEndedError(ImpossibleChangeError):
+    """A standing order that has ended takes no change."""
+
+    code: ClassVar[str] = "standing-order-ended"
+
+    def __init__(self, *, order_id: str, status: str, wanted: str) -> None:
+        self.order_id = order_id
+        self.status = status
+        message = f"standing order {order_id} is {status}, and can't become {wanted}"
+        super().__init__(message, field="status", value=wanted, rule=f"must not change once a standing order is {status}")
+
+
 class NotFoundError(CasaflowError):
     """What the request asks for does not exist for this tenant."""
 
@@ -261,5 +283,8 @@ NON_RETRYABLE_ERRORS: tuple[type[CasaflowError], ...] = (
     UnknownAccountError,
     TransactionConflictError,
     LedgerIntegrityError,
+    NotFoundError,
+    HoldConflictError,
+    StandingOrderEndedError,
 )
 """Errors of an activity that no retry can mend; Temporal's retry policies are built from this tuple."""

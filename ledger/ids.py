@@ -94,6 +94,34 @@ def capture_transaction_id(tenant: str, hold_id: str) -> str:
     return _derived("capture", tenant, hold_id)
 
 
+def standing_order_transaction_id(tenant: str, order_id: str, due_date: dt.date, *, attempt: int = 1) -> str:
+    """The transaction id of a standing order's due date: however often it is started, it is one transaction.
+
+    A further attempt after a refusal, which stands for good, is a transaction of its own.
+    """
+    return _derived("standing-order", tenant, order_id, due_date.isoformat(), *((str(attempt),) if attempt > 1 else ()))
+
+
+def hold_workflow_id(tenant: str, hold_id: str) -> str:
+    """The id of the Temporal workflow that watches a hold."""
+    return f"hold-{tenant}-{hold_id}"
+
+
+def standing_order_schedule_id(tenant: str, order_id: str) -> str:
+    """The id of a standing order's Temporal Schedule. The ids of the workflows that it starts have a time appended."""
+    return f"standing-order-{tenant}-{order_id}"
+
+
+def key_standing_order_id(tenant: str, principal: str, idempotency_key: str) -> str:
+    """The id of a standing order that came with an ``Idempotency-Key`` and no id of its own."""
+    return _derived("standing-order-key", tenant, principal, idempotency_key)
+
+
+def key_hold_id(tenant: str, principal: str, idempotency_key: str) -> str:
+    """The id of a hold that came with an ``Idempotency-Key`` and no id of its own."""
+    return _derived("hold-key", tenant, principal, idempotency_key)
+
+
 def event_id(tenant: str, transaction_id: str, event_type: str, leg: str = "") -> str:
     """The ``ce_id`` of an event: one per transaction, type and leg."""
     return _derived("event", tenant, transaction_id, event_type, leg)
