@@ -5,13 +5,18 @@ Each process gets one :class:`Settings`, made once in its composition root and h
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger.approvals import LONGEST_EXPIRY
 from ledger.commands import MIN_SECRET_BYTES
+from ledger.errors import InvalidInputError
+from ledger.waits import ApprovalThresholds, WaitingRules
 
 DEFAULT_TENANT = "main"
 """The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
@@ -76,6 +81,45 @@ class Settings(BaseSettings):
     def signing_secrets(self) -> tuple[bytes, ...]:
         """The secrets of :attr:`command_secrets`; the first one signs."""
         return _secrets_of(self.command_secrets) if self.command_secrets is not None else ()
+
+    approval_thresholds: dict[str, str | dict[str, str]] = Field(default_factory=dict)
+    """JSON: currency to decimal string, ``{"EUR": "10000.00"}``. A transaction above it needs a second person's approval. A tenant's own:
+    ``{"EUR": "10000.00", "bank-2": {"EUR": "500.00"}}``."""
+    approval_expires_in: dt.timedelta = Field(default=dt.timedelta(hours=24), gt=dt.timedelta(0), le=LONGEST_EXPIRY)
+    """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
+    time_zone: str = "UTC"
+    """The bank's, an IANA name: a requested execution date begins at its midnight."""
+    execution_days_ahead: int = Field(default=365, ge=0, le=3_660)
+    """How many days ahead a requested execution date may lie."""
+
+    @field_validator("approval_thresholds")
+    @classmethod
+    def _are_amounts(cls, value: dict[str, str | dict[str, str]]) -> dict[str, str | dict[str, str]]:
+        try:
+            ApprovalThresholds.parse(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            message = "must be an IANA name, such as Europe/Prague"
+            raise ValueError(message) from error
+        return value
+
+    @property
+    def waiting_rules(self) -> WaitingRules:
+        """What transactions wait for."""
+        return WaitingRules(
+            thresholds=ApprovalThresholds.parse(self.approval_thresholds),
+            approval_expires_in=self.approval_expires_in,
+            time_zone=ZoneInfo(self.time_zone),
+            most_days_ahead=self.execution_days_ahead,
+        )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

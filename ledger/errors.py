@@ -242,6 +242,67 @@ class StandingOrderEndedError(ImpossibleChangeError):
         super().__init__(message, field="status", value=wanted, rule=f"must not change once a standing order is {status}")
 
 
+class ForbiddenError(CasaflowError):
+    """Whoever asks is known, and may not do this. A subclass for each reason."""
+
+    code: ClassVar[str] = "forbidden"
+
+
+class MissingScopeError(ForbiddenError):
+    """The API key has no scope for this."""
+
+    code: ClassVar[str] = "missing-scope"
+
+    def __init__(self, *, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"this needs an API key with the scope {scope}")
+
+
+class SamePrincipalError(ForbiddenError):
+    """Four eyes: who submitted a transaction can neither approve nor decline it."""
+
+    code: ClassVar[str] = "same-principal"
+
+    def __init__(self, *, transaction_id: str, action: str) -> None:
+        self.transaction_id = transaction_id
+        self.action = action
+        super().__init__(f"transaction {transaction_id} was submitted by the same principal; somebody else has to {action} it")
+
+
+class NotWaitingError(ConflictError):
+    """The transaction waits for no approval: it needs none, has one, or is over."""
+
+    code: ClassVar[str] = "not-waiting"
+
+    def __init__(self, *, transaction_id: str, action: str) -> None:
+        self.transaction_id = transaction_id
+        self.action = action
+        super().__init__(f"transaction {transaction_id} doesn't wait for an approval, so it is too late, or too early, to {action} it")
+
+
+class ApprovalExpiredError(ConflictError):
+    """The time in which the transaction could be approved or declined is over."""
+
+    code: ClassVar[str] = "approval-expired"
+
+    def __init__(self, *, transaction_id: str, action: str) -> None:
+        self.transaction_id = transaction_id
+        self.action = action
+        super().__init__(
+            f"transaction {transaction_id} waited for its approval until now, and is not waiting any more: too late to {action} it"
+        )
+
+
+class NotCancellableError(ConflictError):
+    """Posting has begun, or the transaction is over."""
+
+    code: ClassVar[str] = "not-cancellable"
+
+    def __init__(self, *, transaction_id: str) -> None:
+        self.transaction_id = transaction_id
+        super().__init__(f"transaction {transaction_id} can't be cancelled: its posting has begun, or it is over; a reversal takes it back")
+
+
 class NotFoundError(CasaflowError):
     """What the request asks for does not exist for this tenant."""
 

@@ -17,6 +17,10 @@ class RefusalCode(StrEnum):
 
     CANCELLED = "cancelled"
     """A cancel arrived before posting had begun."""
+    DECLINED = "declined"
+    """A second person was asked to approve it, and declined."""
+    APPROVAL_EXPIRED = "approval-expired"
+    """Nobody approved it in time."""
     RATE_UNAVAILABLE = "rate-unavailable"
     """The rates' source has no rate for this pair of currencies."""
     RATE_TOO_OLD = "rate-too-old"

@@ -8,8 +8,9 @@ import json
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
 from ledger.money import Money
 
 MAX_REFERENCE_LENGTH: Final = 35
@@ -102,6 +103,14 @@ class TransactionRequest(BaseModel):
     reverses: str | None = None
     """The transaction that this one takes back, or a part of it; `amount` is in that one's currency."""
     override: Override | None = None
+    approval_asked: ApprovalAsked | None = None
+    """What the caller asked for; the bank's thresholds may demand an approval without it."""
+    requested_execution_date: dt.date | None = None
+    """ISO 20022 ReqdExctnDt; None: at once."""
+    approval: Approval | None = None
+    """What is needed, by :class:`ledger.waits.WaitingRules`; None: nothing. Whoever starts the transaction sets it."""
+    executes_at: AwareDatetime | None = None
+    """When the requested execution date begins in the bank's time zone, if that lay ahead. Set as `approval` is."""
     submitted_by: str
     """The authenticated principal."""
     submitted_at: dt.datetime
@@ -174,6 +183,11 @@ class TransactionRequest(BaseModel):
         return any(parts)
 
     @property
+    def waits_between_legs(self) -> bool:
+        """Whether the credit waits for something once the debit is posted, so that the legs can't be posted together."""
+        return self.approval is not None and self.approval.before is ApprovalStage.CREDIT
+
+    @property
     def _shares_are_debited(self) -> bool:
         return bool(self.shares) and self.reverses is not None
 
@@ -194,6 +208,10 @@ class TransactionRequest(BaseModel):
             "value_date": self.value_date.isoformat() if self.value_date else None,
             "metadata": self.metadata,
         }
+        if self.approval_asked is not None:
+            content["approval"] = self.approval_asked.model_dump(mode="json")
+        if self.requested_execution_date is not None:
+            content["requested_execution_date"] = self.requested_execution_date.isoformat()
         # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
         if self.posts_linked:
             content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)

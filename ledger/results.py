@@ -30,6 +30,24 @@ class TransactionStatus(StrEnum):
 FINAL_STATUSES: Final = frozenset({TransactionStatus.COMPLETED, TransactionStatus.REJECTED, TransactionStatus.REVERSED})
 
 
+class WaitingKind(StrEnum):
+    """What a transaction can wait for."""
+
+    APPROVAL = "approval"
+    """A second person."""
+    EXECUTION_DATE = "execution-date"
+    """The day that was asked for."""
+
+
+class WaitingFor(BaseModel):
+    """What a transaction waits for, and until when: then an approval expires, and an execution date begins."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: WaitingKind
+    until: dt.datetime
+
+
 class TransactionResult(BaseModel):
     """What a transaction came to: the answer of the workflow, of the API, and of every repeat."""
 
@@ -41,6 +59,8 @@ class TransactionResult(BaseModel):
     """Why it was rejected or reversed."""
     legs: tuple[Decision, ...] = ()
     """Decisions in the order in which they were made."""
+    waiting_for: WaitingFor | None = None
+    """While it is `processing`, and nothing of casaflow's moves it on before."""
 
     @property
     def final(self) -> bool:
