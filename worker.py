@@ -25,6 +25,7 @@ from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
 from infra.rates import open_rates
 from infra.settings import Settings
+from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
@@ -79,10 +80,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Carry transactions until `stop` is set, then finish what runs. Waits for PostgreSQL and Temporal as long as it takes.
 
     Raises:
-        InvalidInputError: a server's address is missing.
+        InvalidInputError: a server's address is missing, or a setting about Temporal breaks a rule.
     """
     postgres_url = _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None)
-    temporal_address = _required("temporal_address", settings.temporal_address)
+    _required("temporal_address", settings.temporal_address)
+    access_of(settings)
     kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
     async with AsyncExitStack() as parts:
         database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
@@ -95,9 +97,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
         try:
             await _once_reachable(database.ping, stop)
-            client = await _once_reachable(
-                lambda: connect(temporal_address, namespace=settings.temporal_namespace, identity=identity), stop
-            )
+            client = await _once_reachable(lambda: connect(settings, identity=identity), stop)
         except _StoppedError:
             return
         worker = transaction_worker(

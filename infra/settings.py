@@ -18,6 +18,8 @@ from ledger.commands import MIN_SECRET_BYTES
 from ledger.errors import InvalidInputError
 from ledger.waits import ApprovalThresholds, WaitingRules
 
+HOME_KEYS_FILE = "payload_keys"
+"""In ``$CASAFLOW_HOME``: the keys of payloads that ``casaflow up --encrypt`` makes."""
 DEFAULT_TENANT = "main"
 """The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
 
@@ -43,6 +45,25 @@ class Settings(BaseSettings):
     temporal_address: str | None = None
     """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""
     temporal_namespace: str = "default"
+    temporal_api_key: SecretStr | None = None
+    """Sent as ``Authorization: Bearer`` with every call; needs TLS."""
+    temporal_tls: bool | None = None
+    """Whether to speak TLS; unless set: when an API key, or any of the four below, is given."""
+    temporal_tls_ca: Path | None = None
+    """PEM file of the authorities that the server's certificate is checked against; unless given, the machine's own."""
+    temporal_tls_cert: Path | None = None
+    """PEM file of the client's certificate, followed by the rest of its chain."""
+    temporal_tls_key: Path | None = None
+    """PEM file of the client's private key, without a passphrase."""
+    temporal_tls_server_name: str | None = None
+    """Name that the server's certificate must bear where it isn't the address's host."""
+    payload_keys: SecretStr | None = None
+    """``id:base64,id:base64``, each key of 32 bytes: the first encrypts what Temporal stores, all of them decrypt."""
+    payload_keys_file: Path | None = None
+    """The same, one ``id:base64`` a line, instead. Unless either is given: ``$CASAFLOW_HOME/payload_keys``, if ``up --encrypt`` made it."""
+    payload_encryption: Literal["required", "off"] | None = None
+    """``required``: no process talks to Temporal without keys. ``off``: it does, even where there are some. Unless set: required where
+    Temporal's address isn't this machine's own, since payloads name customers and would cross a network readable."""
     task_queue: str = "casaflow-transactions"
     """Temporal task queue that carries transactions."""
 

@@ -71,4 +71,4 @@ async def migrate_servers(settings: Settings) -> None:
         raise UnavailableError(part="temporal or kafka", detail="CASAFLOW_TEMPORAL_ADDRESS or CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set")
     await asyncio.to_thread(upgrade, _postgres_url(settings))
     await ensure_topics(settings.kafka_bootstrap_servers)
-    await ensure_search_attributes(settings.temporal_address, settings.temporal_namespace)
+    await ensure_search_attributes(settings)

@@ -97,9 +97,10 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
         operation_timeout_seconds=_OPERATION_SECONDS,
     )
     kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    _required("temporal_address", settings.temporal_address)
     try:
         proof = PostgresProof(database)
-        client = await connect(_required("temporal_address", settings.temporal_address), namespace=settings.temporal_namespace)
+        client = await connect(settings)
         executions = TransactionExecutions(client, settings.task_queue)
         ledger = await proof.ledger()
         outcomes = await _outcomes(proof, executions, ledger)

@@ -43,6 +43,7 @@ def _say(line: str) -> None:
 
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; the stack goes on in the background.")] = False,
+    encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt what Temporal stores, from now on, with a key made here.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
@@ -52,6 +53,8 @@ def up(
     """
     settings = Settings()
     try:
+        if encrypt:
+            control.make_payload_keys(settings.home)
         if detach or control.is_running(settings.home):
             if control.is_running(settings.home):
                 _say(f"the stack of {settings.home.absolute()} is running already")

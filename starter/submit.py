@@ -61,12 +61,9 @@ class TemporalConnection:
         """
         if self._client is not None:
             return self._client
-        if self._settings.temporal_address is None:
-            raise UnavailableError(part="temporal", detail="CASAFLOW_TEMPORAL_ADDRESS is not set")
         # One attempt for all who wait: one after the other, the tenth would hear of a dead server only after ten time-outs.
         if self._connecting is None:
-            connection = connect(self._settings.temporal_address, namespace=self._settings.temporal_namespace)
-            self._connecting = asyncio.create_task(connection)
+            self._connecting = asyncio.create_task(connect(self._settings))
             self._connecting.add_done_callback(self._connected)
         return await asyncio.shield(self._connecting)
 

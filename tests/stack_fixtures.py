@@ -16,6 +16,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from infra.settings import Settings
+
 _START_SECONDS = 400
 """A first start on a fresh machine also fetches Kafka's jars."""
 
@@ -32,6 +34,11 @@ class RunningStack:
     postgres_dsn: str
     kafka_bootstrap_servers: str
     pids: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temporal_settings(self) -> Settings:
+        """By which a test talks to this stack's Temporal, with the keys of its payloads where it has some."""
+        return Settings(temporal_address=self.temporal_address, home=self.home or Path("/nonexistent"))
 
     def environment(self) -> dict[str, str]:
         """The environment in which the command line finds this stack."""

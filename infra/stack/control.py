@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, is_locked
-from infra.stack.model import Health, StackError, StackHome, StackInfo
+from infra.stack.model import Health, StackError, StackHome, StackInfo, write_private
+from infra.temporal.encryption import new_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,22 @@ def is_running(home: Path) -> bool:
 def read_stack_info(home: Path) -> StackInfo | None:
     """Where the parts of the running stack are; None when it isn't running."""
     return StackHome(home).read_stack() if is_running(home) else None
+
+
+def make_payload_keys(home: Path) -> None:
+    """Make the key that payloads are encrypted with; one that was made before stays.
+
+    Raises:
+        StackError: the stack runs without a key, and would have to be started again.
+    """
+    places = StackHome(home)
+    if places.payload_keys_file.exists():
+        return
+    if is_locked(places.lock_file):
+        message = f"the stack of {places.path} runs, and doesn't encrypt: stop it with `casaflow down` first"
+        raise StackError(message)
+    places.path.mkdir(parents=True, exist_ok=True)
+    write_private(places.payload_keys_file, new_entry("up-1") + "\n")
 
 
 def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from infra.settings import HOME_KEYS_FILE
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -118,6 +120,11 @@ class StackHome:
     def command_secret_file(self) -> Path:
         """With what the API signs operators' commands; made by the first ``up``."""
         return self.path / "command_secret"
+
+    @property
+    def payload_keys_file(self) -> Path:
+        """What encrypts Temporal's payloads, where ``up --encrypt`` has chosen that; it stays chosen."""
+        return self.path / HOME_KEYS_FILE
 
     @property
     def ports_file(self) -> Path:

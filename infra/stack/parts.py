@@ -86,6 +86,11 @@ class Servers:
         return f"http://{LOOPBACK}:{self.ports['api']}"
 
     @property
+    def temporal_settings(self) -> Settings:
+        """By which the stack itself talks to Temporal, ours or the user's."""
+        return self.settings.model_copy(update={"temporal_address": self.temporal_address})
+
+    @property
     def environment(self) -> dict[str, str]:
         """What configures worker, API and consumers: environment variables and nothing else."""
         given = self.settings.model_fields_set
@@ -154,7 +159,7 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
         outside.append(Outside("temporal", temporal_address))
     else:
         temporal_address, temporal_ui = f"{LOOPBACK}:{ports['temporal']}", f"http://{LOOPBACK}:{ports['temporal-ui']}"
-        parts.append(_temporal_part(home, ports, settings.temporal_namespace, temporal_address, temporal_ui))
+        parts.append(_temporal_part(home, ports, settings.model_copy(update={"temporal_address": temporal_address}), temporal_ui))
     if settings.kafka_bootstrap_servers is not None:
         bootstrap_servers = settings.kafka_bootstrap_servers
         outside.append(Outside("kafka", bootstrap_servers))
@@ -176,12 +181,12 @@ def _postgres_part(server: EmbeddedPostgres, port: int, dsn: str) -> Part:
     return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=without_password(dsn), is_server=True)
 
 
-def _temporal_part(home: StackHome, ports: Mapping[str, int], namespace: str, address: str, ui: str) -> Part:
+def _temporal_part(home: StackHome, ports: Mapping[str, int], settings: Settings, ui: str) -> Part:
     async def ready(_pid: int) -> None:
-        await temporal.wait_until_ready(address, ui, namespace=namespace)
+        await temporal.wait_until_ready(settings, ui)
 
-    command = temporal.command(home, ports, namespace=namespace)
-    return Part(name="temporal", command=command, wait_until_ready=ready, address=f"{address}, Web UI {ui}", is_server=True)
+    command, address = temporal.command(home, ports, namespace=settings.temporal_namespace), f"{settings.temporal_address}, Web UI {ui}"
+    return Part(name="temporal", command=command, wait_until_ready=ready, address=address, is_server=True)
 
 
 def _kafka_part(broker: kafka.EmbeddedKafka, bootstrap_servers: str) -> Part:
@@ -191,7 +196,7 @@ def _kafka_part(broker: kafka.EmbeddedKafka, bootstrap_servers: str) -> Part:
     return Part(name="kafka", command=broker.command(), wait_until_ready=ready, address=bootstrap_servers, is_server=True)
 
 
-async def provision(settings: Settings, home: StackHome, servers: Servers, say: Callable[[str], None]) -> str:
+async def provision(home: StackHome, servers: Servers, say: Callable[[str], None]) -> str:
     """Bring database, topics and search attributes to what casaflow needs; returns the API key.
 
     Raises:
@@ -200,7 +205,7 @@ async def provision(settings: Settings, home: StackHome, servers: Servers, say: 
     await asyncio.gather(
         asyncio.to_thread(upgrade, servers.postgres_dsn),
         ensure_topics(servers.kafka_bootstrap_servers),
-        ensure_search_attributes(servers.temporal_address, settings.temporal_namespace),
+        ensure_search_attributes(servers.temporal_settings),
     )
     say("migrations, topics and search attributes are in place")
     return await asyncio.to_thread(_api_key, home, servers.postgres_dsn)
@@ -262,7 +267,7 @@ def consumer_parts(servers: Servers) -> list[Part]:
 
 async def _polls(servers: Servers, identity: str) -> bool:
     try:
-        client = await connect(servers.temporal_address, namespace=servers.settings.temporal_namespace)
+        client = await connect(servers.temporal_settings)
         described = await client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
                 namespace=servers.settings.temporal_namespace,

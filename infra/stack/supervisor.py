@@ -100,7 +100,7 @@ class Supervisor:
             self._state.parts.append(PartState(name=outside.name, health=Health.OUTSIDE, address=outside.address))
         await self._start_all(servers.parts)
         try:
-            key = await provision(self._settings, self._home, servers, self._say)
+            key = await provision(self._home, servers, self._say)
         except (CasaflowError, SQLAlchemyError) as error:
             # What a server says may take several lines; the first names the reason.
             message = f"a server can't be prepared: {str(error).strip().splitlines()[0]}"

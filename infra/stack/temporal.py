@@ -20,6 +20,7 @@ from ledger.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from infra.settings import Settings
     from infra.stack.model import StackHome
 
 
@@ -44,16 +45,16 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
     return Command(arguments=arguments, folder=folder, log=home.log_file("temporal"))
 
 
-async def wait_until_ready(address: str, ui: str, *, namespace: str) -> None:
+async def wait_until_ready(settings: Settings, ui: str) -> None:
     """Return once the namespace can be used and the Web UI answers."""
-    while not await _answers(address, namespace) or not await _serves(ui):  # noqa: ASYNC110  a server tells nobody that it is ready
+    while not await _answers(settings) or not await _serves(ui):  # noqa: ASYNC110  a server tells nobody that it is ready
         await asyncio.sleep(0.2)
 
 
-async def _answers(address: str, namespace: str) -> bool:
+async def _answers(settings: Settings) -> bool:
     try:
-        client = await connect(address, namespace=namespace)
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+        client = await connect(settings)
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=settings.temporal_namespace))
     except (UnavailableError, RPCError):
         return False
     return True

@@ -16,6 +16,8 @@ from ledger.errors import UnavailableError
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from infra.settings import Settings
+
 TYPES: Final = {
     **dict.fromkeys(visibility.KEYWORDS, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
     **dict.fromkeys(visibility.KEYWORD_LISTS, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST),
@@ -26,13 +28,15 @@ _VISIBLE_WITHIN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.2
 
 
-async def ensure_search_attributes(address: str, namespace: str) -> None:
+async def ensure_search_attributes(settings: Settings) -> None:
     """Register what is missing, and wait until the server accepts workflows that carry the attributes. Safe to repeat.
 
     Raises:
+        InvalidInputError: a setting breaks a rule.
         UnavailableError: the server did not answer, or did not show the attributes within 30 seconds.
     """
-    client = await connect(address, namespace=namespace)
+    client = await connect(settings)
+    namespace = settings.temporal_namespace
     try:
         missing = await _missing(client, namespace)
         if missing:
@@ -40,10 +44,10 @@ async def ensure_search_attributes(address: str, namespace: str) -> None:
         async with asyncio.timeout(_VISIBLE_WITHIN_SECONDS):
             await _until_visible(client, namespace)
     except TimeoutError as error:
-        detail = f"{address} does not show the new search attributes after {_VISIBLE_WITHIN_SECONDS:.0f} s"
+        detail = f"{settings.temporal_address} does not show the new search attributes after {_VISIBLE_WITHIN_SECONDS:.0f} s"
         raise UnavailableError(part="temporal", detail=detail) from error
     except RPCError as error:
-        raise UnavailableError(part="temporal", detail=f"{address}: {error}") from error
+        raise UnavailableError(part="temporal", detail=f"{settings.temporal_address}: {error}") from error
 
 
 async def _missing(client: Client, namespace: str) -> list[str]:

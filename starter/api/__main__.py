@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Final
+
+import structlog
 import uvicorn
 
 from infra.logs import configure_logging
 from infra.settings import Settings
+from ledger.errors import InvalidInputError
 from starter.api.application import create_app
+
+_log = structlog.get_logger("api")
+
+_EXIT_CONFIGURATION: Final = 2
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; requests that run are finished."""
+    """Serve until SIGTERM or SIGINT; requests that run are finished. Exit code 2: a setting breaks a rule."""
     settings = Settings()
     configure_logging(settings)
+    try:
+        app = create_app(settings)
+    except InvalidInputError as error:
+        _log.error("api.misconfigured", error=str(error))
+        sys.exit(_EXIT_CONFIGURATION)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

@@ -15,6 +15,7 @@ from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
+from infra.temporal.access import access_of
 from ledger.errors import UnavailableError
 from starter.api import accounts, health, holds, metrics, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
@@ -32,10 +33,12 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; connections are opened when it starts, and closed when it ends.
 
     Raises:
+        InvalidInputError: a setting about Temporal breaks a rule.
         UnavailableError: the settings name no database.
     """
     if settings.postgres_url is None:
         raise UnavailableError(part="postgres", detail="CASAFLOW_POSTGRES_URL is not set")
+    access_of(settings)
     database_url = settings.postgres_url.get_secret_value()
 
     @asynccontextmanager

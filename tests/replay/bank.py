@@ -195,7 +195,7 @@ async def recorded_bank(*, postgres_url: str, temporal_address: str, kafka_boots
         stack.push_async_callback(publisher.stop)
         await publisher.start()
         settings = Settings(task_queue=f"replay-{uuid.uuid4()}", temporal_address=temporal_address)
-        client = await connect(temporal_address, namespace=settings.temporal_namespace, identity=IDENTITY)
+        client = await connect(settings, identity=IDENTITY)
         starter = TransactionStarter(TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue)
         bank = RecordedBank(
             client=client,

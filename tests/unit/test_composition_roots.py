@@ -16,6 +16,7 @@ from starter.api.application import create_app
 SETTINGS: dict[str, Any] = {
     "postgres_url": "postgresql://somebody@nowhere/casaflow",
     "temporal_address": "nowhere:7233",
+    "payload_encryption": "off",
     "kafka_bootstrap_servers": "nowhere:9092",
 }
 

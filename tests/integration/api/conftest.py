@@ -33,4 +33,4 @@ async def other_bank(stack: RunningStack) -> AsyncIterator[Bank]:
 
 @pytest.fixture(scope="session")
 async def records(stack: RunningStack) -> Records:
-    return Records(stack.postgres_dsn, await connect(stack.temporal_address, namespace="default"))
+    return Records(stack.postgres_dsn, await connect(stack.temporal_settings))

@@ -12,6 +12,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.temporal.client import connect
 from ledger.ids import workflow_id
 from tests.integration.api.bank import Bank, assert_problem
 from tests.stack_fixtures import RunningStack
@@ -44,7 +45,7 @@ async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_opera
         assert [(leg["leg"], leg["outcome"]) for leg in shown["legs"]] == [("debit", "posted")]
         # What may be taken back isn't known yet. A rejection would be final, so there is none.
         assert_problem(await bank.http.post(f"/v1/transactions/{transaction_id}/reverse"), 409, "transaction-not-final")
-    client = await Client.connect(stack.temporal_address)
+    client = await connect(stack.temporal_settings)
     await client.get_workflow_handle(workflow_id(bank.tenant, transaction_id)).signal("retry")
     again = await bank.submit(body)
     assert (again.status_code, again.json()["status"]) == (200, "completed")
@@ -57,7 +58,7 @@ async def test_a_transaction_whose_workflow_was_ended_half_way_is_shown_as_parke
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
-    client = await Client.connect(stack.temporal_address)
+    client = await connect(stack.temporal_settings)
     handle = client.get_workflow_handle(workflow_id(bank.tenant, transaction_id))
     with _defect(stack, creditor):
         await bank.submit(body, wait_seconds=5)

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from infra.settings import Settings
+from infra.temporal.client import connect
 from ledger.ids import workflow_id
 from starter.check import Finding, run_check
 from tests.integration.check.conftest import Bookkeeper, SmallBank
@@ -60,7 +59,7 @@ async def test_a_transaction_without_outcome_must_be_carried_by_a_workflow(
     transaction_id = keep.transactions["half"]
     abandoned = f"transaction {transaction_id} of tenant main has no outcome, and its workflow {workflow_id('main', transaction_id)} is "
     assert (await check())[6].offending == (f"{abandoned}unknown to Temporal",)
-    client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+    client = await connect(stack.temporal_settings)
     asked = request(debtor="A", creditor="B", amount="5.00", transaction_id=transaction_id)
     handle = await client.start_workflow(TransactionWorkflow.run, asked, id=workflow_id("main", transaction_id), task_queue=task_queue)
     carried = (await check())[6]
@@ -71,7 +70,7 @@ async def test_a_transaction_without_outcome_must_be_carried_by_a_workflow(
 
 
 async def test_a_workflow_that_was_ended_before_anything_was_recorded_is_named(check: Check, stack: RunningStack, task_queue: str) -> None:
-    client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+    client = await connect(stack.temporal_settings)
     asked = request(creditor="A", transaction_id=str(uuid.uuid4()))
     handle = await client.start_workflow(
         TransactionWorkflow.run, asked, id=workflow_id("main", asked.transaction_id), task_queue=task_queue

@@ -143,4 +143,4 @@ def cli(stack: RunningStack, bank: Bank, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 async def records(stack: RunningStack) -> Records:
-    return Records(stack.postgres_dsn, await connect(stack.temporal_address, namespace="default"))
+    return Records(stack.postgres_dsn, await connect(stack.temporal_settings))

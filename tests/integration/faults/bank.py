@@ -169,7 +169,7 @@ async def open_bank(stack: RunningStack, database: Database, settings: Settings)
     bank = Bank(
         stack=stack,
         settings=settings,
-        client=await connect(stack.temporal_address, namespace=settings.temporal_namespace),
+        client=await connect(settings),
         starter=TransactionStarter(TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue),
         tenant=f"faults-{uuid.uuid4().hex[:12]}",
     )

@@ -74,7 +74,7 @@ async def parts(stack: RunningStack, bank: Bank) -> AsyncIterator[Parts]:
         exits.push_async_callback(publisher.stop)
         await publisher.start()
         worker = transaction_worker(
-            await connect(stack.temporal_address, namespace=bank.settings.temporal_namespace),
+            await connect(bank.settings),
             bank.settings,
             ledger=PostgresLedger(behind),
             outbox=PostgresOutbox(behind),

@@ -28,7 +28,7 @@ SETTINGS = Settings(temporal_address="127.0.0.1:1")
 async def test_all_who_wait_for_temporal_share_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[asyncio.Future[Any]] = []
 
-    async def connect(_address: str, *, namespace: str) -> Any:
+    async def connect(_settings: Settings) -> Any:
         attempts.append(asyncio.get_running_loop().create_future())
         return await attempts[-1]
 
