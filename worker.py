@@ -18,7 +18,10 @@ from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
 from activities.notification import NotificationActivities
 from infra.kafka.publisher import KafkaPublisher
+from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
+from infra.metrics import LedgerMetrics
+from infra.metrics_server import served_metrics
 from infra.postgres.database import Database
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.maintenance import PostgresMaintenance
@@ -27,6 +30,8 @@ from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
+from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
+from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
 from workflows.sandbox import workflow_runner
@@ -89,7 +94,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as parts:
         database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
         parts.push_async_callback(database.close)
-        ledger = PostgresLedger(database)
+        watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
+        ledger = PostgresLedger(database, watch)
         parts.push_async_callback(ledger.drain)
         publisher = KafkaPublisher(kafka)
         parts.push_async_callback(publisher.stop)
@@ -108,20 +114,21 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             publisher=publisher,
             rates=open_rates(settings),
         )
-        async with worker, _upkeep(database, every_seconds=settings.maintenance_every_seconds):
-            _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
-            await stop.wait()
-            _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
+        with served_metrics(settings.metrics_address):
+            async with worker, _upkeep(PostgresMaintenance(database, watch), every_seconds=settings.maintenance_every_seconds):
+                _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
+                await stop.wait()
+                _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         _log.info("worker.stopped")
 
 
 @asynccontextmanager
-async def _upkeep(database: Database, *, every_seconds: float) -> AsyncIterator[None]:
+async def _upkeep(maintenance: PostgresMaintenance, *, every_seconds: float) -> AsyncIterator[None]:
     """Maintenance beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield
         return
-    task = asyncio.create_task(PostgresMaintenance(database).keep_up(every_seconds=every_seconds))
+    task = asyncio.create_task(maintenance.keep_up(every_seconds=every_seconds))
     task.add_done_callback(_say_why_it_ended)
     try:
         yield
@@ -139,6 +146,10 @@ def main() -> None:
     """Run a worker with the environment's settings until SIGTERM or SIGINT. Exit code 2: an address is missing."""
     settings = Settings()
     configure_logging(settings)
+    keep_messages_plain()
+    start_tracing(settings, service="casaflow-worker")
+    if settings.metrics_address is not None:
+        keep_sdk_metrics()
     try:
         asyncio.run(_run_until_signalled(settings))
     except InvalidInputError as error:

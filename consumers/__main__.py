@@ -13,6 +13,7 @@ from consumers import audit
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.settings import Settings
+from infra.tracing import start_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         return _EXIT_CONFIGURATION
     settings = Settings()
     configure_logging(settings)
+    start_tracing(settings, service=f"casaflow-consumer-{arguments[0]}")
     if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION

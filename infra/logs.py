@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from infra import tracing
+from ledger.errors import InvalidInputError
+from ledger.ids import transaction_of_workflow
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from infra.settings import Settings
 
@@ -21,6 +25,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _of_trace,
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[Processor] = (
@@ -42,10 +47,34 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _of_temporal],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
+
+
+def _of_trace(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """The trace that a line belongs to, where there is one; named as OpenTelemetry names them in logs that aren't its own."""
+    if (ids := tracing.current_ids()) is not None:
+        line["trace_id"], line["span_id"] = ids
+    return line
+
+
+def _of_temporal(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """What Temporal's SDK adds to the lines of workflows and activities, under the names that all other lines use."""
+    for name in ("temporal_workflow", "temporal_activity"):
+        found = line.pop(name, None)
+        if not isinstance(found, dict):
+            continue
+        identifier = str(found.get("workflow_id") or "")
+        run_id = found.get("run_id") or found.get("workflow_run_id")
+        line.update({"workflow_id": identifier, "run_id": run_id, "attempt": found.get("attempt")})
+        try:
+            tenant, transaction_id = transaction_of_workflow(identifier)
+        except InvalidInputError:
+            continue  # of a hold, or a standing order; its id says so
+        line.update({"tenant": tenant, "transaction_id": transaction_id})
+    return line

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.approvals import LONGEST_EXPIRY
 from ledger.commands import MIN_SECRET_BYTES
@@ -24,10 +24,21 @@ DEFAULT_TENANT = "main"
 """The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
 
 
+_LARGEST_PORT = 65_535
+
+
+class MetricsAddress(NamedTuple):
+    """Where a process serves its metrics."""
+
+    host: str
+    port: int
+    """0: a free one, which the log names."""
+
+
 class Settings(BaseSettings):
     """Where the servers are and how casaflow behaves; every field is an environment variable ``CASAFLOW_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix="CASAFLOW_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CASAFLOW_", frozen=True, extra="ignore", populate_by_name=True)
 
     home: Path = Path(".casaflow")
     """Folder of the embedded stack's state; holds ``stack.json``."""
@@ -141,6 +152,28 @@ class Settings(BaseSettings):
             time_zone=ZoneInfo(self.time_zone),
             most_days_ahead=self.execution_days_ahead,
         )
+
+    metrics_address: Annotated[MetricsAddress | None, NoDecode] = None
+    """``host:port``, or a port alone for loopback, where a worker serves ``/metrics``; not set: it serves none. The API serves them
+    beside all else. Anybody who reaches the port may read, so it is no address of a public network."""
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    """URL of an OpenTelemetry collector (http/protobuf); not set: nothing is traced. The name is OpenTelemetry's, and so are all others of
+    its environment variables, which its exporter reads by itself."""
+
+    @field_validator("metrics_address", mode="before")
+    @classmethod
+    def _host_and_port(cls, value: Any) -> Any:  # noqa: ANN401  whatever was given
+        if not isinstance(value, str):
+            return value
+        host, _, port = value.strip().rpartition(":")
+        if not value.strip():
+            return None
+        if not port.isdecimal() or int(port) > _LARGEST_PORT:
+            message = "must be host:port, such as 127.0.0.1:9464, or a port"
+            raise ValueError(message)
+        return MetricsAddress(host.strip("[]") or "127.0.0.1", int(port))
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

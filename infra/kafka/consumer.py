@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from infra import tracing
 from infra.kafka.records import Partition, Record, StaleOwnerError
 from ledger.errors import LedgerIntegrityError, UnavailableError
 
@@ -148,7 +149,8 @@ class ConsumerLoop:
                 # Only the broker sends a reader back: the stored offset isn't in the partition any more, since the topic was made anew.
                 await self._move(partition, expected, batch[0].offset)
                 expected = batch[0].offset
-            effective = await self._effects.apply(partition, batch, expected=expected)
+            with tracing.processing(self._group, partition.topic, [record.headers for record in batch]):
+                effective = await self._effects.apply(partition, batch, expected=expected)
         except StaleOwnerError:
             _log.info("consumer.partition-moved", group=self._group, partition=str(partition), expected=expected)
             # A rebalance may have taken the position away already.

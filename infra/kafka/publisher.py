@@ -16,6 +16,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from infra import tracing
 from infra.kafka.cloud_events import headers_of
 from ledger.errors import UnavailableError
 
@@ -158,9 +159,11 @@ class KafkaPublisher:
         on_its_way = self._on_their_way.get(event.event_id)
         if on_its_way is not None:
             return on_its_way
-        delivery: asyncio.Future[Any] = await producer.send(
-            event.topic, key=event.key.encode(), value=event.data.encode(), headers=headers_of(event)
-        )
+        sending = tracing.sending(event.topic, event_id=event.event_id, key=event.key)
+        headers = headers_of(event) if sending is None else [*headers_of(event), *sending.headers]
+        delivery: asyncio.Future[Any] = await producer.send(event.topic, key=event.key.encode(), value=event.data.encode(), headers=headers)
+        if sending is not None:
+            delivery.add_done_callback(lambda done: sending.ended(None if done.cancelled() else done.exception()))
         self._on_their_way[event.event_id] = delivery
         delivery.add_done_callback(lambda done: self._delivered(event.event_id, done))
         return delivery

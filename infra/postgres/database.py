@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import psycopg
 import structlog
+from opentelemetry.trace import SpanKind
 from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from infra.tracing import span
 from ledger.errors import BusyError, LedgerIntegrityError, UnavailableError
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ _NOT_NOW: Final = frozenset(
     }
 )
 """SQLSTATEs that an administrator mends; the request is right, and may be sent again."""
+
+_SPAN_ATTRIBUTES: Final = {"db.system.name": "postgresql"}
 
 _ROLE_MISSING: Final = "22023"
 """invalid_parameter_value, as ``SET ROLE`` says it of a role that doesn't exist."""
@@ -190,27 +194,33 @@ class Database:
         limit = _TimeLimit(self._operation_timeout_seconds)
         _limit_of_attempt.set(limit)
         try:
-            async with engine.connect() as connection:
-                raw = await connection.get_raw_connection()
-                driver: psycopg.AsyncConnection[Any] | None = raw.driver_connection
-                if driver is not None:
-                    limit.start(driver)
-                try:
-                    answer = await work(connection)
-                    await connection.commit()
-                except DBAPIError as error:
-                    if _state(error) in _STALE_CONNECTION:
-                        await connection.invalidate(error)
-                    raise
-                finally:
-                    # Here and not when the pool takes the connection back, so that a roll-back is bounded too. Nothing after a commit.
-                    await connection.rollback()
-                    limit.stop()
-                return answer
+            # Without statements: their parameters are customers' data, and each database transaction has a name by what is above it.
+            with span("postgresql transaction", kind=SpanKind.CLIENT, attributes=_SPAN_ATTRIBUTES):
+                return await self._on_connection(engine, work, limit)
         except (DBAPIError, psycopg.Error, PoolTimeoutError, TimeoutError) as error:
             raise _meaning(error) from error
         finally:
             limit.stop()
+
+    @staticmethod
+    async def _on_connection(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Answer]], limit: _TimeLimit) -> Answer:
+        async with engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: psycopg.AsyncConnection[Any] | None = raw.driver_connection
+            if driver is not None:
+                limit.start(driver)
+            try:
+                answer = await work(connection)
+                await connection.commit()
+            except DBAPIError as error:
+                if _state(error) in _STALE_CONNECTION:
+                    await connection.invalidate(error)
+                raise
+            finally:
+                # Here and not when the pool takes the connection back, so that a roll-back is bounded too. Nothing after a commit.
+                await connection.rollback()
+                limit.stop()
+            return answer
 
 
 class _TimeLimit:

@@ -6,6 +6,7 @@ See ``docs/decisions/0003-posting-in-two-round-trips.md``, ``0007-group-commit.m
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -18,6 +19,7 @@ from infra.postgres.transactions import find_transaction
 from ledger.decisions import Decision
 from ledger.errors import BusyError, CasaflowError, LedgerIntegrityError, TransactionConflictError, UnavailableError
 from ledger.events import Event, transaction_finished
+from ledger.observing import BatchCounts
 from ledger.results import TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.database import Database
     from infra.postgres.posting import Answer
+    from ledger.observing import Arrival, LedgerObserver
     from ledger.postings import LinkedPosting, Posting
     from ledger.requests import TransactionRequest
     from ledger.results import Rejection
@@ -62,10 +65,11 @@ _MAX_ATTEMPTS: Final = 10
 class _Item:
     """A bundle that waits for its batch, and who else wants its answer."""
 
-    __slots__ = ("bundle", "done", "repeats")
+    __slots__ = ("arrival", "bundle", "done", "repeats")
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, arrival: Arrival | None) -> None:
         self.bundle = bundle
+        self.arrival = arrival
         self.repeats: list[asyncio.Future[Answer]] = []
         self.done: asyncio.Future[None] | None = None
         """Made when somebody waits for the item to be over, whatever comes of it."""
@@ -77,8 +81,9 @@ class PostgresLedger:
     The debits of one account always take the same lane, so this process seldom waits for itself on the account's row.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, observer: LedgerObserver | None = None) -> None:
         self._database = database
+        self._observer = observer
         self._debits = [self._lane() for _ in range(DEBIT_LANES)]
         self._credits = [self._lane() for _ in range(CREDIT_LANES)]
         self._next_credit_lane = 0
@@ -108,7 +113,10 @@ class PostgresLedger:
         async def work(connection: AsyncConnection) -> TransactionResult:
             return await reject_on(connection, rejection)
 
-        return await self._database.run(work)
+        result = await self._database.run(work)
+        if self._observer is not None and result.status is TransactionStatus.REJECTED:
+            self._observer.rejected(rejection.refusal.code)
+        return result
 
     async def drain(self) -> None:
         """Return once every leg that was handed over has its answer; called before the database is closed."""
@@ -136,7 +144,8 @@ class PostgresLedger:
                 return await repeat
             first.done = first.done or loop.create_future()
             await asyncio.shield(first.done)
-        item = self._in_progress[key] = _Item(Bundle(request, legs, linked=linked))
+        arrival = self._observer.arrived(request.transaction_id) if self._observer is not None else None
+        item = self._in_progress[key] = _Item(Bundle(request, legs, linked=linked), arrival)
         return await self._lane_of(item.bundle).submit(item)
 
     def _lane_of(self, bundle: Bundle) -> Lane[_Item, Answer]:
@@ -148,10 +157,14 @@ class PostgresLedger:
 
     async def _carry_out(self, items: Sequence[_Item], let_next_begin: Callable[[], None]) -> Sequence[Answer | Exception]:
         answers: Sequence[Answer | Exception]
+        observer = self._observer
+        began = observer.began([item.arrival for item in items if item.arrival is not None]) if observer is not None else None
         try:
             answers = await self._post_batch([item.bundle for item in items], decided=let_next_begin)
         except Exception as error:  # noqa: BLE001  every waiter gets it, whatever it is
             answers = [error] * len(items)
+        if observer is not None:
+            observer.ended(began, _counts(items, answers))
         for item, answer in zip(items, answers, strict=True):
             self._finish(item, answer)
         return answers
@@ -177,6 +190,8 @@ class PostgresLedger:
                 return await self._attempt(bundles, look_up=look_up, decided=decided)
             except OvertakenError:
                 look_up = True
+                if self._observer is not None:
+                    self._observer.overtaken()
             except MissedLockError:
                 continue
             except Exception as error:
@@ -199,6 +214,23 @@ class PostgresLedger:
             return await post_batch(driver, bundles, look_up=look_up, commit=True, decided=decided)
 
         return await self._database.run_on_driver(work)
+
+
+def _counts(items: Sequence[_Item], answers: Sequence[Answer | Exception]) -> BatchCounts:
+    """What an observer is told of a batch; only called where there is one."""
+    reasons = (
+        answer.refusal if isinstance(answer, Decision) else answer.reason
+        for answer in answers
+        if isinstance(answer, Decision | TransactionResult)
+    )
+    return BatchCounts(
+        side="debit" if any(leg.is_debit for leg in items[0].bundle.legs) else "credit",
+        postings=len(items),
+        legs=sum(len(item.bundle.legs) for item in items),
+        repeats=sum(len(item.repeats) for item in items),
+        refusals=Counter(reason.code for reason in reasons if reason is not None),
+        errors=sum(isinstance(answer, Exception) for answer in answers),
+    )
 
 
 def _defect(bundle: Bundle, error: Exception) -> CasaflowError:

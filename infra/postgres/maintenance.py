@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from infra.postgres.database import Database
+    from ledger.observing import LedgerObserver
 
 _log = structlog.get_logger(__name__)
 
@@ -102,8 +103,9 @@ class MaintenanceMetrics:
 class PostgresMaintenance:
     """Safe beside postings, to cut off, to repeat, and in several processes at once: each step is a short database transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, observer: LedgerObserver | None = None) -> None:
         self._database = database
+        self._observer = observer
         self._checkpoints = PostgresCheckpoints(database)
         self._holds = PostgresHolds(database)
 
@@ -192,6 +194,8 @@ class PostgresMaintenance:
                 report = replace(report, busy_accounts=report.busy_accounts + 1)
                 break
             folded, more = folded + step[0], step[1]
+        if folded and self._observer is not None:
+            self._observer.folded(folded)
         return replace(
             report,
             folded_accounts=report.folded_accounts + (folded > 0),

@@ -42,6 +42,8 @@ class StackInfo(BaseModel):
     """None when Temporal was configured from outside: where its UI is, only its operator knows."""
     postgres_dsn: str
     kafka_bootstrap_servers: str
+    metrics: dict[str, str] = Field(default_factory=dict)
+    """Where each kind of process shows its figures: ``api`` and ``worker``, of several workers the first."""
     pids: Pids
 
 

@@ -112,13 +112,18 @@ class Servers:
             environment["CASAFLOW_RATES_MAX_AGE_DAYS"] = "3650"
         return environment
 
-    def python(self, log: str, *arguments: str, stop_seconds: float = 20.0) -> Command:
-        """A process of casaflow's own."""
+    @property
+    def worker_metrics(self) -> str:
+        """``host:port`` where the first worker shows its figures."""
+        return f"{LOOPBACK}:{self.ports['worker-metrics']}"
+
+    def python(self, log: str, *arguments: str, stop_seconds: float = 20.0, environment: Mapping[str, str] | None = None) -> Command:
+        """A process of casaflow's own, with the environment of all of them and what is its own."""
         return Command(
             arguments=[sys.executable, "-m", *arguments],
             folder=self.home.path,
             log=self.home.log_file(log),
-            environment=self.environment,
+            environment={**self.environment, **(environment or {})},
             stop_seconds=stop_seconds,
         )
 
@@ -243,11 +248,16 @@ def worker_parts(servers: Servers) -> list[Part]:
     return [
         Part(
             name=name,
-            command=servers.python(name.replace(" ", "-"), "worker", stop_seconds=30.0),
+            command=servers.python(
+                name.replace(" ", "-"),
+                "worker",
+                stop_seconds=30.0,
+                environment={"CASAFLOW_METRICS_ADDRESS": servers.worker_metrics if number == 0 else f"{LOOPBACK}:0"},
+            ),
             wait_until_ready=ready,
             address=f"task queue {queue}",
         )
-        for name in names
+        for number, name in enumerate(names)
     ]
 
 

@@ -113,6 +113,7 @@ class Supervisor:
             temporal_ui=servers.temporal_ui,
             postgres_dsn=servers.postgres_dsn,
             kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
+            metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
             pids=Pids(),
         )
         await self._start_all([*workers, api, *consumers])

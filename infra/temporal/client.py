@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from infra import tracing
 from infra.temporal.access import access_of
 from ledger.errors import UnavailableError
 
@@ -41,6 +42,7 @@ async def connect(settings: Settings, *, identity: str | None = None) -> Client:
                 data_converter=access.data_converter,
                 tls=access.tls or False,
                 api_key=access.api_key,
+                plugins=tracing.temporal_plugins(),
             )
     except TimeoutError as error:
         raise UnavailableError(part="temporal", detail=f"{address} did not answer within {_CONNECT_SECONDS:.0f} s") from error

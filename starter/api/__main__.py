@@ -10,6 +10,8 @@ import uvicorn
 
 from infra.logs import configure_logging
 from infra.settings import Settings
+from infra.temporal.telemetry import keep_sdk_metrics
+from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError
 from starter.api.application import create_app
 
@@ -22,6 +24,8 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; requests that run are finished. Exit code 2: a setting breaks a rule."""
     settings = Settings()
     configure_logging(settings)
+    start_tracing(settings, service="casaflow-api")
+    keep_sdk_metrics()
     try:
         app = create_app(settings)
     except InvalidInputError as error:

@@ -16,11 +16,13 @@ from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
+from infra.tracing import provider
 from ledger.errors import UnavailableError
 from starter.api import accounts, health, holds, metrics, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
+from starter.api.watch import Watch
 from starter.submit import TemporalConnection, TransactionStarter
 
 if TYPE_CHECKING:
@@ -80,4 +82,18 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)
     app.add_middleware(Authentication)
+    app.add_middleware(Watch)
+    _trace(app)
     return app
+
+
+def _trace(app: FastAPI) -> None:
+    """A span for each request, where this process is traced; a caller's own trace goes on in it."""
+    spans_go_to = provider()
+    if spans_go_to is None:
+        return
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415  not loaded by whoever isn't traced
+
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=spans_go_to, excluded_urls="healthz,readyz,metrics", exclude_spans=["receive", "send"]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from starlette.datastructures import Headers
 
 from ledger.errors import UnavailableError
@@ -45,6 +46,7 @@ class Authentication:
             await problems.problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers=challenge)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
+        structlog.contextvars.bind_contextvars(tenant=principal.tenant, principal=principal.name)
         await self._app(scope, receive, send)
 
 

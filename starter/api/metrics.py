@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -10,6 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_lates
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from infra.postgres.maintenance import MaintenanceMetrics
+from infra.temporal.telemetry import sdk_metrics
 from ledger.errors import UnavailableError
 from starter.api.services import UsesServices
 
@@ -34,7 +36,7 @@ _GAUGES: Final = {
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: UsesServices) -> Response:
-    """What the tables need of upkeep, and what this process uses. Cheap: no table of entries is read."""
+    """What the tables need of upkeep, what is asked of this process, and what it uses. Cheap: no table of entries is read."""
     registry = CollectorRegistry()
     up = Gauge("casaflow_postgres_up", "1 when PostgreSQL answers this process.", registry=registry)
     try:
@@ -44,7 +46,8 @@ async def metrics(services: UsesServices) -> Response:
     else:
         up.set(1)
         _set(registry, found)
-    return Response(generate_latest(registry) + generate_latest(REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    of_the_sdk = await asyncio.to_thread(sdk_metrics)
+    return Response(generate_latest(registry) + generate_latest(REGISTRY) + of_the_sdk, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _set(registry: CollectorRegistry, found: MaintenanceMetrics) -> None:

@@ -10,6 +10,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import APIRouter, Header, Response
 
 from infra.postgres.api_keys import Principal
@@ -95,13 +96,16 @@ async def reverse(
 @router.get("/{transaction_id}", responses=answer(404, "The tenant has no such transaction."))
 async def read(transaction_id: str, services: UsesServices, principal: Authenticated) -> TransactionView:
     """A transaction as it stands."""
-    submission = await services.starter.look_up(principal.tenant, parse_transaction_id(transaction_id))
+    identifier = parse_transaction_id(transaction_id)
+    structlog.contextvars.bind_contextvars(transaction_id=identifier)
+    submission = await services.starter.look_up(principal.tenant, identifier)
     return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount)
 
 
 async def carry_out(request: TransactionRequest, services: Services, prefer: str | None, response: Response) -> TransactionView:
     """Start a transaction, or join the one with its id, and answer how it stands: status code, `Location` and body."""
     wait_seconds = _wait_seconds(prefer)
+    structlog.contextvars.bind_contextvars(transaction_id=request.transaction_id)
     submission = await services.starter.submit(request, wait_seconds=wait_seconds)
     if not submission.result.final:
         response.status_code = HTTPStatus.ACCEPTED

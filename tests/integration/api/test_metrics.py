@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import psycopg
@@ -44,3 +45,58 @@ async def test_metrics_are_documented_as_text_without_a_key(bank: Bank) -> None:
     operation = (await bank.http.get("/openapi.json")).json()["paths"]["/metrics"]["get"]
     assert "security" not in operation
     assert set(operation["responses"]["200"]["content"]) == {"text/plain"}
+
+
+def _families(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(text)
+    return {(sample.name, frozenset(sample.labels.items())): sample.value for family in families for sample in family.samples}
+
+
+async def _read(url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(url)
+    assert answer.status_code == 200, answer.text
+    return _families(answer.text)
+
+
+def _count(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+async def test_requests_are_counted_by_route_and_status_whoever_answered_them(stack: RunningStack, bank: Bank) -> None:
+    name = "casaflow_http_request_duration_seconds_count"
+    asked = {
+        _count(name, method="GET", route="/v1/accounts/{account_id}/balance", status="404"): "/v1/accounts/nobody/balance",
+        _count(name, method="GET", route="none", status="404"): "/v1/nowhere",
+        _count(name, method="GET", route="none", status="401"): "/v1/rates",
+    }
+    before = await _read(f"{stack.api}/metrics")
+    for (_, labels), path in asked.items():
+        status = int(dict(labels)["status"])
+        headers = {"Authorization": "Bearer nothing"} if status == 401 else {}
+        assert (await bank.http.get(path, headers=headers)).status_code == status
+    after = await _read(f"{stack.api}/metrics")
+    assert [after[key] - before.get(key, 0) for key in asked] == [1, 1, 1]
+    assert after["casaflow_http_requests_in_flight", frozenset()] == 1  # the one that asks
+
+
+async def test_the_worker_shows_its_ledger_and_temporals_sdk_in_seconds_and_with_units(stack: RunningStack, bank: Bank) -> None:
+    url = json.loads((stack.home / "stack.json").read_text())["metrics"]["worker"] if stack.home else ""
+    refused = _count("casaflow_ledger_refusals_total", reason="insufficient-funds")
+    before = await _read(url)
+    account = await bank.open(funds="1.00")
+    assert (await bank.submit({"debtor": account, "amount": "2.00", "currency": "EUR"})).json()["status"] == "rejected"
+    after = await _read(url)
+    assert after[refused] - before.get(refused, 0) == 1
+    for side in ("credit", "debit"):
+        postings = _count("casaflow_ledger_batch_postings_sum", side=side)
+        assert after[postings] > before.get(postings, 0)
+    names = {name for name, _ in after}
+    assert {"temporal_workflow_completed_total", "temporal_local_activity_execution_latency_seconds_count"} <= names
+    assert "temporal_request_latency_seconds_count" in {name for name, _ in await _read(f"{stack.api}/metrics")}
+
+
+async def test_another_path_of_the_workers_metrics_is_not_found(stack: RunningStack) -> None:
+    url = json.loads((stack.home / "stack.json").read_text())["metrics"]["worker"] if stack.home else ""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(url.replace("/metrics", "/"))).status_code == 404

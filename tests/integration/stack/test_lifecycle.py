@@ -19,7 +19,7 @@ from infra.stack.ports import DEFAULT_PORTS, is_free
 from infra.stack.postgres import _ROOT_STATE
 from tests.integration.stack.conftest import PARTS, Beginning, Home, _running, balance, deposit, wait_until
 
-_DESIGNED_KEYS = {"api", "api_key", "temporal_address", "temporal_ui", "postgres_dsn", "kafka_bootstrap_servers", "pids"}
+_DESIGNED_KEYS = {"api", "api_key", "temporal_address", "temporal_ui", "postgres_dsn", "kafka_bootstrap_servers", "metrics", "pids"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
 
 

@@ -1,0 +1,116 @@
+"""The figures of a process, for Prometheus: https://prometheus.io/docs/practices/naming/. See docs/decisions/0020."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from ledger.observing import BatchCounts
+    from ledger.refusals import RefusalCode
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""From one round trip to the database to the longest that anybody waits for an answer."""
+_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Up to the legs that a batch takes at most."""
+_TAILS: Final = (64, 128, 256, 512, 1_024, 4_096, 16_384, 65_536, 262_144)
+"""From the shortest tail that is folded."""
+
+
+class LedgerMetrics:
+    """What the ledger of this process does. Labels are words of the ledger's own, so there are few of them."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Register the metrics; once for a registry."""
+        self._postings = Histogram(
+            "casaflow_ledger_batch_postings",
+            "Transactions of which legs went together in one database transaction.",
+            ("side",),
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self._legs = Histogram(
+            "casaflow_ledger_batch_legs", "Legs in one database transaction.", ("side",), buckets=_SIZES, registry=registry
+        )
+        self._wait = Histogram(
+            "casaflow_ledger_batch_wait_seconds",
+            "How long the first posting of a batch waited for it to begin.",
+            ("side",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "casaflow_ledger_batch_duration_seconds",
+            "From the beginning of a batch to its answers, the commit included.",
+            ("side",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._refusals = Counter("casaflow_ledger_refusals", "Answers that refuse a leg or a transaction.", ("reason",), registry=registry)
+        self._repeats = Counter(
+            "casaflow_ledger_repeats", "Callers that asked for legs that were in flight, and got the same answers.", registry=registry
+        )
+        self._overtaken = Counter(
+            "casaflow_ledger_overtaken_batches",
+            "Batches that were decided again, since another connection was faster with something of them.",
+            registry=registry,
+        )
+        self._errors = Counter("casaflow_ledger_posting_errors", "Postings that got an error instead of an answer.", registry=registry)
+        self._folds = Histogram(
+            "casaflow_ledger_fold_credits",
+            "Credits of one account that this process's maintenance folded; debits fold as well, in the database.",
+            buckets=_TAILS,
+            registry=registry,
+        )
+
+    def batch(self, counts: BatchCounts, *, waited_seconds: float, seconds: float) -> None:
+        """A batch is over."""
+        self._postings.labels(counts.side).observe(counts.postings)
+        self._legs.labels(counts.side).observe(counts.legs)
+        self._wait.labels(counts.side).observe(waited_seconds)
+        self._duration.labels(counts.side).observe(seconds)
+        for reason, number in counts.refusals.items():
+            self._refusals.labels(reason.value).inc(number)
+        self._repeats.inc(counts.repeats)
+        self._errors.inc(counts.errors)
+
+    def overtaken(self) -> None:
+        """A batch is decided again."""
+        self._overtaken.inc()
+
+    def rejected(self, reason: RefusalCode) -> None:
+        """A transaction was rejected before any leg was tried."""
+        self._refusals.labels(reason.value).inc()
+
+    def folded(self, credits_folded: int) -> None:
+        """The tail of an account was folded."""
+        self._folds.observe(credits_folded)
+
+
+class HttpMetrics:
+    """What is asked of the HTTP API of this process."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Register the metrics; once for a registry."""
+        self._duration = Histogram(
+            "casaflow_http_request_duration_seconds",
+            "From the first byte of a request to the last of its answer; its count is that of the requests.",
+            ("method", "route", "status"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge("casaflow_http_requests_in_flight", "Requests that are being answered.", registry=registry)
+
+    def answered(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered.
+
+        Args:
+            method: of the request.
+            route: the path with its parameters' names, so that ids don't make a series each.
+            status: of the answer.
+            seconds: how long it took.
+        """
+        self._duration.labels(method, route, str(status)).observe(seconds)
