@@ -129,13 +129,12 @@ class AccountState(NamedTuple):
             spent: what counts towards the limits; all of it unless given.
         """
         counted = minor_units if spent is None else spent
-        return self._replace(
-            ledger=self.ledger - minor_units,
-            held=self.held - released,
-            version=self.version + 1,
-            spent_on_day=self.spent_on_day + counted,
-            spent_in_month=self.spent_in_month + counted,
-        )
+        # Made for each debit; `_replace` takes four times as long.
+        return AccountState(
+            self.account_id, self.currency, self.status, self.overdraft_limit, self.minimum_balance, self.maximum_balance,
+            self.transaction_limit, self.daily_limit, self.monthly_limit, self.local_day, self.spent_on_day + counted,
+            self.spent_in_month + counted, self.locked, self.ledger - minor_units, self.held - released, self.version + 1,
+        )  # fmt: skip
 
     def after_credit(self, minor_units: int) -> AccountState:
         """The state after a credit; only where the row is locked, since elsewhere the balance isn't known."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt  # noqa: TC003
 import hashlib
-import json
 import re
 from decimal import Decimal  # noqa: TC003
+from json.encoder import encode_basestring
 from typing import Final
 from uuid import UUID
 
@@ -15,23 +15,23 @@ from ledger.errors import InvalidInputError
 CASAFLOW_NAMESPACE: Final = UUID("6f1f3a0e-2f0b-5c47-9a52-5b6c1f0d7a11")
 """Namespace of all derived ids. It never changes: a change would post everything again."""
 
+_NAMESPACE_BYTES: Final = CASAFLOW_NAMESPACE.bytes
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""A hexadecimal digit with its upper two bits set to 10."""
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _WORKFLOW_ID: Final = re.compile(rf"transaction-(?P<tenant>.+)-(?P<transaction_id>{_UUID.pattern})", re.IGNORECASE | re.ASCII)
 _ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,33})", re.ASCII)
 
 
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
-
-
 def _derived(kind: str, *parts: str) -> str:
     # JSON keeps the parts apart: ("ab", "c") and ("a", "bc") must not meet.
-    name = _ENCODE([kind, *parts]).encode()
-    # What uuid.uuid5 does, without the object that it makes: two of these are needed for each leg.
-    digest = bytearray(hashlib.sha1(CASAFLOW_NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _uuid5(f"[{', '.join(map(encode_basestring, (kind, *parts)))}]")
+
+
+def _uuid5(name: str) -> str:
+    """What uuid.uuid5 does, without the object that it makes: two of these are needed for each leg."""
+    text = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def parse_transaction_id(value: object, *, field: str = "transaction_id") -> str:

@@ -54,6 +54,7 @@ _OPEN_ORIGINALS: Final = "SELECT * FROM open_originals(%s::text[], %s::uuid[])"
 _RECORD_LEGS: Final = "SELECT record_legs(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"
 _KEYS_OF_A_LEG: Final = frozenset({"transaction_pkey", "decision_pkey"})
 _OVERTAKEN: Final = "CF001"
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 _AccountKey = tuple[str, str]
 """Tenant and account id."""
@@ -72,7 +73,7 @@ class MissedLockError(Exception):
 class Bundle:
     """Legs of one transaction that are posted together, or a single leg; with all that can be written before they are decided."""
 
-    __slots__ = ("_columns", "gl", "legs", "linked", "request", "writer")
+    __slots__ = ("_columns", "account_ids", "gl", "legs", "linked", "request", "writer")
 
     def __init__(self, request: TransactionRequest, legs: Sequence[Posting], *, linked: bool) -> None:
         """Take the legs.
@@ -89,6 +90,8 @@ class Bundle:
         names = [leg.leg for leg in legs] if len(legs) > 1 else ()
         for leg in legs:
             self.writer.prepare(leg, several=names.count(leg.leg) > 1)
+        self.account_ids = [leg.account_id for leg in legs]
+        """The customer account of each leg; a leg finds it anew whenever it is asked."""
         self.gl = [_gl_rows(leg) for leg in legs]
         """The internal side of each leg, but for the time of its decision, if it books what it asks for."""
         self._columns = (
@@ -261,8 +264,8 @@ class _Named:
         named = cls()
         for bundle in bundles:
             request = bundle.request
-            for leg in bundle.legs:
-                key = (request.tenant, leg.account_id)
+            for leg, account_id in zip(bundle.legs, bundle.account_ids, strict=True):
+                key = (request.tenant, account_id)
                 named.accounts[key] = leg.is_debit or named.accounts.get(key, False)
             if request.hold_id is not None and request.debtor is not None:
                 named.holds[request.tenant, request.debtor.account_id, request.hold_id] = None
@@ -415,13 +418,13 @@ class _Batch:
         )  # fmt: skip
 
     def _missing(self, bundle: Bundle) -> CasaflowError | None:
-        for leg in bundle.legs:
-            state = self._states.get((bundle.request.tenant, leg.account_id))
+        for leg, account_id in zip(bundle.legs, bundle.account_ids, strict=True):
+            state = self._states.get((bundle.request.tenant, account_id))
             if state is None:
-                return UnknownAccountError(field="creditor" if leg.leg is LegName.CREDIT else "debtor", account_id=leg.account_id)
+                return UnknownAccountError(field="creditor" if leg.leg is LegName.CREDIT else "debtor", account_id=account_id)
             if state.currency != leg.amount.currency:
                 # The request's validation excludes it, and an account's currency never changes.
-                message = f"account {leg.account_id} is kept in {state.currency}, not {leg.amount.currency}"
+                message = f"account {account_id} is kept in {state.currency}, not {leg.amount.currency}"
                 return LedgerIntegrityError(message)
         return None
 
@@ -482,9 +485,9 @@ class _Batch:
 
 
 def _gl_rows(posting: Posting) -> list[tuple[str, ...]]:
-    request = posting.request
+    request, account_id = posting.request, posting.account_id
     return [
-        (request.tenant, posting.account_id, request.transaction_id, posting.leg.value, entry.account.value, entry.amount.currency,
+        (request.tenant, account_id, request.transaction_id, posting.leg.value, entry.account.value, entry.amount.currency,
          str(entry.amount.minor_units))
         for entry in gl_entries(posting)
     ]  # fmt: skip
@@ -539,10 +542,10 @@ class _Story:
         if request.reverses is not None:
             named = self._opened.originals.get((request.tenant, request.reverses))
             self.original = named if named is not None and named.reversible and named.is_mirrored_by(self._bundle.legs) else None
-        for leg in self._bundle.legs:
+        for leg, account_id in zip(self._bundle.legs, self._bundle.account_ids, strict=True):
             # A microsecond apart, so that the order of booking times is the order of decisions. Deciding takes longer than that.
-            self.clock += dt.timedelta(microseconds=1)
-            key = (request.tenant, leg.account_id)
+            self.clock += _MICROSECOND
+            key = (request.tenant, account_id)
             state = self.states.get(key) or self._before[key]
             posting, unfit = self._with_amount(leg, state)
             decision = self._debit(posting, state, key, unfit) if leg.is_debit else self._credit(posting, state, key, unfit)
@@ -640,13 +643,13 @@ class _Story:
             # A reversal is the bank's doing: the customer's limits don't count for it.
             refusal = (None if is_reversal else limit_refusal(state, minor_units)) or funds_refusal(state, minor_units)
         if refusal is not None:
-            return self._decision(posting, refusal=refusal)
+            return self._decision(posting, key[1], refusal=refusal)
         # What a hold counted for the limits when it was authorised doesn't count again.
         spent = 0 if captures or is_reversal else minor_units
         after_it = state.after_debit(minor_units, released=released, spent=spent)
         self.states[key] = after_it
         self.debited[key] = self.debited.get(key, 0) + minor_units
-        return self._decision(posting, after=after_it)
+        return self._decision(posting, key[1], after=after_it)
 
     def _credit(self, posting: Posting, state: AccountState, key: _AccountKey, unfit: Refusal | None) -> Decision:
         if posting.leg is LegName.COMPENSATION:
@@ -654,15 +657,17 @@ class _Story:
         else:
             refusal = credit_status_refusal(state.status, state.account_id) or unfit or credit_refusal(state, posting.amount.minor_units)
         if refusal is not None:
-            return self._decision(posting, refusal=refusal)
+            return self._decision(posting, key[1], refusal=refusal)
         if state.locked:
             self.states[key] = state.after_credit(posting.amount.minor_units)
-        return self._decision(posting)
+        return self._decision(posting, key[1])
 
-    def _decision(self, posting: Posting, *, refusal: Refusal | None = None, after: AccountState | None = None) -> Decision:
+    def _decision(
+        self, posting: Posting, account_id: str, *, refusal: Refusal | None = None, after: AccountState | None = None
+    ) -> Decision:
         return Decision(
             leg=posting.leg,
-            account_id=posting.account_id,
+            account_id=account_id,
             outcome=Outcome.REFUSED if refusal else Outcome.POSTED,
             amount=posting.amount,
             conversion=posting.conversion,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from infra.postgres.group_commit import Lane
+from infra.postgres.group_commit import MIN_HALF, Lane
 
 
 class BadItemError(Exception):
@@ -74,6 +74,23 @@ async def test_the_next_batch_begins_beside_one_that_lets_it_and_no_third_one_do
     runner.gate.set()
     assert await asyncio.gather(*tasks) == [2, 4, 6]
     assert runner.batches == [[1], [2], [3]]
+
+
+async def test_a_batch_takes_half_of_what_the_lane_has_in_hand_so_that_the_next_one_has_something_to_begin_with(runner: Runner) -> None:
+    runner.lets_next_begin = True
+    lane = _lane(runner, max_batch=200)
+    tasks = await _submitted(lane, range(100))
+    assert [len(batch) for batch in runner.batches] == [50, 50]
+    runner.gate.set()
+    assert await asyncio.gather(*tasks) == [item * 2 for item in range(100)]
+    assert [len(batch) for batch in runner.batches] == [50, 50]
+
+
+async def test_a_batch_is_not_halved_below_what_two_round_trips_are_worth(runner: Runner) -> None:
+    lane = _lane(runner, max_batch=200)
+    runner.gate.set()
+    await asyncio.gather(*await _submitted(lane, range(MIN_HALF)))
+    assert [len(batch) for batch in runner.batches] == [MIN_HALF]
 
 
 async def test_heavy_items_fill_a_batch_sooner_and_one_that_is_too_heavy_goes_alone(runner: Runner) -> None:
