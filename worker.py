@@ -38,7 +38,7 @@ from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from temporalio.client import Client
 
@@ -56,9 +56,26 @@ _Part = TypeVar("_Part")
 
 
 def transaction_worker(
-    client: Client, settings: Settings, *, ledger: CasaLedger, outbox: EventOutbox, publisher: EventPublisher, rates: ExchangeRates
+    client: Client,
+    settings: Settings,
+    *,
+    ledger: CasaLedger,
+    outbox: EventOutbox,
+    publisher: EventPublisher,
+    rates: ExchangeRates,
+    beside: Sequence[type] = (),
 ) -> Worker:
-    """A worker that carries transactions; the caller starts it, and owns what it is given."""
+    """A worker that carries transactions; the caller starts it, and owns what it is given.
+
+    Args:
+        client: on which it polls; workflows started on the same one may begin here at once.
+        settings: of the process.
+        ledger: books legs.
+        outbox: holds their events.
+        publisher: where these go.
+        rates: between currencies.
+        beside: further workflow classes, for a benchmark under the same settings.
+    """
     authority.trust(settings.signing_secrets)
     casa = CasaActivities(ledger)
     exchange_rate = ExchangeRateActivities(rates, max_age_days=settings.rates_max_age_days)
@@ -66,7 +83,7 @@ def transaction_worker(
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[TransactionWorkflow],
+        workflows=[TransactionWorkflow, *beside],
         activities=[casa.post, casa.post_linked, casa.reject, exchange_rate.quote, notification.publish],
         workflow_runner=workflow_runner(),
         # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.

