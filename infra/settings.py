@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     task_queue: str = "casaflow-transactions"
     """Temporal task queue that carries transactions."""
 
+    transfers: Literal["linked", "saga"] = "linked"
+    """``linked``: a plain transfer posts both legs in one database transaction. ``saga``: one after the other, for accounts in
+    different databases."""
+
     kafka_bootstrap_servers: str | None = None
     """Comma-separated ``host:port`` list. Set: replaces the embedded Kafka broker."""
 

@@ -412,7 +412,7 @@ class EventWriter:
 
 def _instruction_json(request: TransactionRequest) -> str:
     """What the model Instruction writes."""
-    if request.posts_linked:
+    if not request.is_plain:
         return Instruction.of(request).model_dump_json()
     amount = request.amount
     return (

@@ -111,6 +111,9 @@ class TransactionRequest(BaseModel):
     """What is needed, by :class:`ledger.waits.WaitingRules`; None: nothing. Whoever starts the transaction sets it."""
     executes_at: AwareDatetime | None = None
     """When the requested execution date begins in the bank's time zone, if that lay ahead. Set as `approval` is."""
+    linked: bool = False
+    """A plain transfer whose legs are posted together, since both accounts are in one database and nothing happens between the legs. It is
+    not what was asked, but how it is done, so it is no part of the fingerprint."""
     submitted_by: str
     """The authenticated principal."""
     submitted_at: dt.datetime
@@ -177,10 +180,20 @@ class TransactionRequest(BaseModel):
         return TransactionKind.TRANSFER if has_creditor else TransactionKind.WITHDRAWAL
 
     @property
-    def posts_linked(self) -> bool:
-        """Whether all its legs are posted together or not at all: it asks for something that legs posted one by one can't give."""
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing that legs posted one by one can't give."""
         parts = (self.shares, self.fee, self.balancing, self.hold_id, self.releases_hold, self.reverses, self.override)
-        return any(parts)
+        return not any(parts)
+
+    @property
+    def posts_linked(self) -> bool:
+        """Whether all its legs are posted together or not at all."""
+        return self.linked or not self.is_plain
+
+    @property
+    def may_be_linked(self) -> bool:
+        """Whether it could be posted leg by leg, and needn't be: nothing has to happen between its legs."""
+        return self.is_plain and self.kind is TransactionKind.TRANSFER and not self.waits_between_legs
 
     @property
     def waits_between_legs(self) -> bool:
@@ -213,6 +226,6 @@ class TransactionRequest(BaseModel):
         if self.requested_execution_date is not None:
             content["requested_execution_date"] = self.requested_execution_date.isoformat()
         # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
-        if self.posts_linked:
+        if not self.is_plain:
             content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
         return hashlib.sha256(_CANONICAL(content).encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as UpdateTimeoutError
@@ -90,10 +90,26 @@ class TemporalConnection:
 class TransactionStarter:
     """Starts transactions and waits for them."""
 
-    def __init__(self, temporal: TemporalConnection, transactions: PostgresTransactions, *, task_queue: str) -> None:
+    def __init__(
+        self,
+        temporal: TemporalConnection,
+        transactions: PostgresTransactions,
+        *,
+        task_queue: str,
+        transfers: Literal["linked", "saga"] = "linked",
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            temporal: where workflows are started.
+            transactions: the ledger's rows, which are asked first.
+            task_queue: of the workers.
+            transfers: how plain transfers are posted; see :attr:`infra.settings.Settings.transfers`.
+        """
         self._temporal = temporal
         self._transactions = transactions
         self._task_queue = task_queue
+        self._links_transfers = transfers == "linked"
 
     async def submit(self, request: TransactionRequest, *, wait_seconds: float) -> Submission:
         """Start the transaction, or join the one with its id, and wait for its outcome.
@@ -106,6 +122,8 @@ class TransactionStarter:
             TransactionConflictError: the id was used before with other content.
             UnavailableError: PostgreSQL or Temporal did not answer; the same request again settles it.
         """
+        if self._links_transfers and request.may_be_linked:
+            request = request.model_copy(update={"linked": True})
         # The row outlives Temporal's retention, so it is asked first.
         repeat = await self._recorded(request)
         if repeat is not None and repeat.result.final:

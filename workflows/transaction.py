@@ -63,8 +63,9 @@ class TransactionWorkflow:
                 return await self._finish()
             prepared = await self._prepare_what_was_begun(request, booking_date)
         if request.posts_linked:
-            await self._post_linked(LinkedInstruction(request=request, conversion=prepared.conversion, booking_date=booking_date))
-            return await self._finish()
+            instruction = LinkedInstruction(request=request, conversion=prepared.conversion, booking_date=booking_date)
+            if await self._posted_linked(instruction):
+                return await self._finish()
         first = first_posting(request, conversion=prepared.conversion, booking_date=booking_date)
         decided = await self._post(first)
         if request.kind is TransactionKind.TRANSFER and decided.posted:
@@ -154,13 +155,19 @@ class TransactionWorkflow:
                 )
                 return decision
 
-    async def _post_linked(self, instruction: LinkedInstruction) -> None:
-        """Book all legs at once, or none. A defect fails the workflow, since nothing is posted; what is half posted parks it."""
+    async def _posted_linked(self, instruction: LinkedInstruction) -> bool:
+        """Book all legs at once, or none. A defect fails the workflow, since nothing is posted.
+
+        What an earlier run began leg by leg can't be posted together any more: a plain transfer goes on leg by leg (False), anything else
+        parks.
+        """
         what = visibility.linked_summary(instruction.request)
         while True:
             self._result = await call(CasaActivities.post_linked, instruction, policy=policies.POSTING, summary=what)
             if self._result.final:
-                return
+                return True
+            if instruction.request.is_plain:
+                return False
             await self._park(what, why="legs of this transaction were posted one by one before, so they can't be posted together any more")
 
     async def _compensate(self, posting: Posting) -> None:

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
             maintenance=PostgresMaintenance(database),
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
-            starter=TransactionStarter(temporal, recorded, task_queue=settings.task_queue),
+            starter=TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers),
         )
         try:
             yield

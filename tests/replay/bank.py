@@ -196,7 +196,9 @@ async def recorded_bank(*, postgres_url: str, temporal_address: str, kafka_boots
         await publisher.start()
         settings = Settings(task_queue=f"replay-{uuid.uuid4()}", temporal_address=temporal_address)
         client = await connect(settings, identity=IDENTITY)
-        starter = TransactionStarter(TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue)
+        starter = TransactionStarter(
+            TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue, transfers="saga"
+        )
         bank = RecordedBank(
             client=client,
             starter=starter,

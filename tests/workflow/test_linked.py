@@ -17,7 +17,7 @@ from ledger import visibility
 from ledger.accounts import AccountStatus
 from ledger.errors import LedgerIntegrityError, UnavailableError
 from ledger.money import Money
-from ledger.postings import linked_posting
+from ledger.postings import first_posting, linked_posting
 from ledger.refusals import RefusalCode
 from ledger.requests import MAX_SHARES, AccountRef, Override, Share
 from ledger.results import TransactionResult, TransactionStatus
@@ -60,9 +60,36 @@ async def test_what_legs_one_by_one_can_not_give_is_posted_by_one_service(bank: 
     assert await search_attribute(handle, visibility.STATUS) == "completed"
 
 
-async def test_a_plain_transfer_is_still_posted_leg_by_leg(bank: Bank) -> None:
+async def test_a_plain_transfer_that_is_not_marked_as_linked_is_posted_leg_by_leg(bank: Bank) -> None:
     await bank.carry_out(debtor="A", creditor="B")
     assert bank.ledger.calls["linked"] == 0
+
+
+async def test_a_plain_transfer_that_is_marked_as_linked_is_posted_by_one_service(bank: Bank) -> None:
+    handle = await bank.start(debtor="A", creditor="B", linked=True)
+    result = await handle.result()
+    assert [leg.leg for leg in result.legs] == ["debit", "credit"]
+    assert bank.ledger.calls == Counter({"linked": 1, "outbox": 1})
+    assert bank.publisher.types(result.transaction_id) == ["casa.debited", "casa.credited", "accounting.transaction-completed"]
+
+
+async def test_a_linked_transfer_to_a_closed_account_takes_nothing_that_had_to_be_given_back(bank: Bank) -> None:
+    bank.ledger.open("B", status=AccountStatus.CLOSED)
+    result = await bank.carry_out(debtor="A", creditor="B", linked=True)
+    assert result.reason is not None
+    assert (result.status, result.reason.code, [leg.leg for leg in result.legs]) == (REJECTED, RefusalCode.ACCOUNT_CLOSED, ["credit"])
+    assert bank.publisher.types(result.transaction_id) == ["accounting.transaction-rejected"]
+
+
+@pytest.mark.parametrize("creditor_status", [AccountStatus.ACTIVE, AccountStatus.CLOSED])
+async def test_a_transfer_that_was_begun_leg_by_leg_goes_on_leg_by_leg(bank: Bank, creditor_status: AccountStatus) -> None:
+    asked = request(debtor="A", creditor="B", transaction_id=str(uuid.uuid4()))
+    await bank.ledger.post(first_posting(asked, conversion=None, booking_date=TODAY))
+    bank.ledger.open("B", status=creditor_status)
+    result = await bank.carry_out(debtor="A", creditor="B", transaction_id=asked.transaction_id, linked=True)
+    assert result.status is (COMPLETED if creditor_status is AccountStatus.ACTIVE else TransactionStatus.REVERSED)
+    assert bank.balance("A") + bank.balance("B") == 10_000
+    assert bank.ledger.calls["debit"] == 2
 
 
 async def test_the_events_tell_of_every_leg_and_then_of_the_whole(bank: Bank) -> None:

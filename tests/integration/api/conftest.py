@@ -8,6 +8,7 @@ import pytest
 
 from infra.temporal.client import connect
 from tests.integration.api.bank import Bank, Records, bank_at
+from tests.integration.api.saga import api_process
 from tests.stack_fixtures import RunningStack
 
 
@@ -34,3 +35,13 @@ async def other_bank(stack: RunningStack) -> AsyncIterator[Bank]:
 @pytest.fixture(scope="session")
 async def records(stack: RunningStack) -> Records:
     return Records(stack.postgres_dsn, await connect(stack.temporal_settings))
+
+
+@pytest.fixture(scope="session")
+async def saga_bank(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
+    """A tenant of an API that posts transfers leg by leg."""
+    async with (
+        api_process(stack, tmp_path_factory.mktemp("saga") / "api.log", TRANSFERS="saga") as api,
+        bank_at(api, stack.postgres_dsn) as opened,
+    ):
+        yield opened

@@ -32,8 +32,9 @@ def _defect(stack: RunningStack, account_id: str) -> Iterator[None]:
 
 
 async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_operator_has_mended_the_cause(
-    bank: Bank, stack: RunningStack
+    saga_bank: Bank, stack: RunningStack
 ) -> None:
+    bank = saga_bank
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
@@ -53,8 +54,9 @@ async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_opera
 
 
 async def test_a_transaction_whose_workflow_was_ended_half_way_is_shown_as_parked_and_a_reset_carries_it_on(
-    bank: Bank, stack: RunningStack
+    saga_bank: Bank, stack: RunningStack
 ) -> None:
+    bank = saga_bank
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}

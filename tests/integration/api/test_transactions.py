@@ -78,10 +78,10 @@ async def test_insufficient_funds_is_a_final_result_and_not_an_error(bank: Bank,
     assert (again.status_code, again.json()) == (200, content)
 
 
-async def test_refused_credit_gives_the_debtor_the_money_back(bank: Bank) -> None:
-    debtor, creditor = await bank.open(funds="10.00"), await bank.open()
-    await bank.http.post(f"/v1/accounts/{creditor}/freeze")
-    answer = await bank.submit({"debtor": debtor, "creditor": creditor, "amount": "4.00", "currency": "EUR"})
+async def test_refused_credit_gives_the_debtor_the_money_back(saga_bank: Bank) -> None:
+    debtor, creditor = await saga_bank.open(funds="10.00"), await saga_bank.open()
+    await saga_bank.http.post(f"/v1/accounts/{creditor}/freeze")
+    answer = await saga_bank.submit({"debtor": debtor, "creditor": creditor, "amount": "4.00", "currency": "EUR"})
     content = answer.json()
     assert (answer.status_code, content["status"], content["reason"]["code"]) == (201, "reversed", "account-frozen")
     assert [(leg["leg"], leg["outcome"]) for leg in content["legs"]] == [
@@ -89,7 +89,7 @@ async def test_refused_credit_gives_the_debtor_the_money_back(bank: Bank) -> Non
         ("credit", "refused"),
         ("compensation", "posted"),
     ]
-    assert (await bank.ledger(debtor), await bank.ledger(creditor)) == ("10.00", "0.00")
+    assert (await saga_bank.ledger(debtor), await saga_bank.ledger(creditor)) == ("10.00", "0.00")
 
 
 async def test_conversion_that_rounds_to_zero_is_rejected_before_any_leg(bank: Bank) -> None:

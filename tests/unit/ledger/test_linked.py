@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ledger.decisions import LegName
 from ledger.errors import InvalidInputError
+from ledger.events import EventWriter
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import GlAccount, LinkedPosting, conversion_pair, conversion_refusal, gl_entries, linked_posting, reversed_share
 from ledger.rates import convert
@@ -51,6 +52,7 @@ def sums(linked: LinkedPosting) -> tuple[dict[tuple[str, str], int], dict[tuple[
     [
         ({}, False),
         ({"reference": "r", "metadata": {"a": "b"}, "settlement": "clearing"}, False),
+        ({"linked": True}, True),
         ({"fee": eur(1)}, True),
         ({"balancing": True}, True),
         ({"hold_id": HOLD}, True),
@@ -62,6 +64,27 @@ def sums(linked: LinkedPosting) -> tuple[dict[tuple[str, str], int], dict[tuple[
 )
 def test_only_a_request_that_needs_it_posts_its_legs_together(fields: dict[str, Any], linked: bool) -> None:
     assert request(**{"debtor": "A", "creditor": "B", **fields}).posts_linked is linked
+
+
+@pytest.mark.parametrize(
+    ("fields", "may_be"),
+    [
+        ({"debtor": "A", "creditor": "B"}, True),
+        ({"debtor": "A", "creditor": "B:CZK"}, True),
+        ({"debtor": "A"}, False),
+        ({"creditor": "B"}, False),
+        ({"debtor": "A", "creditor": "B", "fee": eur(1)}, False),
+    ],
+)
+def test_plain_transfers_are_what_may_be_posted_either_way(fields: dict[str, Any], may_be: bool) -> None:
+    assert request(**fields).may_be_linked is may_be
+
+
+def test_how_a_transfer_is_posted_is_no_part_of_what_was_asked() -> None:
+    asked = {"debtor": "A", "creditor": "B"}
+    assert request(**asked, linked=True).fingerprint == request(**asked).fingerprint
+    told = [EventWriter(request(**asked, linked=linked))._instruction for linked in (True, False)]
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

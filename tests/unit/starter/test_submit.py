@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import uuid
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -106,3 +106,26 @@ async def test_transaction_without_a_row_stands_as_its_workflow_does(status: Wor
 async def test_a_running_workflow_that_stands_parked_is_shown_so() -> None:
     found = await _starter([None, None], WorkflowExecutionStatus.RUNNING, shown="parked").look_up("main", str(uuid.uuid4()))
     assert found.result.status is TransactionStatus.PARKED
+
+
+@pytest.mark.parametrize(("transfers", "linked"), [("linked", True), ("saga", False)])
+async def test_plain_transfers_are_posted_as_the_setting_says(transfers: Literal["linked", "saga"], linked: bool) -> None:
+    started: list[TransactionRequest] = []
+
+    async def start_workflow(_run: object, request: TransactionRequest, **_options: object) -> Any:
+        started.append(request)
+
+    async def get(_tenant: str, _transaction_id: str) -> None:
+        return None
+
+    async def client() -> Any:
+        return SimpleNamespace(start_workflow=start_workflow)
+
+    transactions = cast("PostgresTransactions", SimpleNamespace(get=get))
+    temporal = cast("TemporalConnection", SimpleNamespace(client=client))
+    starter = TransactionStarter(temporal, transactions, task_queue="q", transfers=transfers)
+    deposit = _record().request
+    transfer = deposit.model_copy(update={"debtor": AccountRef(account_id="A2", currency="EUR")})
+    for asked in (deposit, transfer):
+        await starter.submit(asked, wait_seconds=0)
+    assert [request.linked for request in started] == [False, linked]
