@@ -1,6 +1,6 @@
 """A bank's own entries, posted through the ledger alone: each account's in order, the accounts side by side, one in flight for each.
 
-``python -m bench.bank_file FILE [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running stack, in a database of its
+``casaflow bench bank-file FILE [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running stack, in a database of its
 own that is dropped at the end. Every account is opened with the overdraft that its history needs. The clock runs from the first entry to
 the last answer; the file is read, and the accounts are opened, before that. At the end every balance is compared with the file's running
 total, and so is every debit's balance on the way.
@@ -194,7 +194,7 @@ def _shown(ledger: int | None, entry: Entry) -> str:
 def main() -> None:
     """Post a file, and print the rate as a sentence or as JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.bank_file", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="casaflow bench bank-file", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="entries as `casaflow submit` takes them; .gz too")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

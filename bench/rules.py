@@ -1,6 +1,6 @@
 """What rules of an account cost: a maximum balance, and the shared rules lock that every leg holds, on one busy account; and holds.
 
-``python -m bench.rules [--rounds N] [--seconds S] [--in-flight N] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the
+``casaflow bench rules [--rounds N] [--seconds S] [--in-flight N] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the
 running stack, in a database of its own that is dropped at the end. All cases run in each round, each round begins with another one, every
 second one goes backwards, and each ratio is of two cases of the same round. "Without the rules lock" is the same database with that one
 lock taken out of the function that opens accounts meanwhile, which no installation may do: a close would not wait for credits in flight.
@@ -190,7 +190,7 @@ async def measure(
 
 def main(arguments: list[str]) -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.rules", description=__doc__)
+    parser = argparse.ArgumentParser(prog="casaflow bench rules", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="each with all cases; two at least")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case in each round")
     parser.add_argument("--in-flight", type=int, default=64, help="calls at one time")

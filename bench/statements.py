@@ -1,6 +1,6 @@
 """Statements and balances in time on an account with a million entries, among many small accounts, and what their indexes cost.
 
-``python -m bench.statements [--entries N] [--explain] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running
+``casaflow bench statements [--entries N] [--explain] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running
 stack, in a database of its own that is dropped at the end. Latencies are those of a caller in Python, the round trips included; *generic
 plan* is the plan that PostgreSQL may fall back to for a prepared statement, which knows nothing of the account's size.
 """
@@ -240,7 +240,7 @@ def explain(url: str, entries: int) -> Iterator[str]:
 
 def main(arguments: list[str]) -> None:
     """Fill, read, and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.statements", description=__doc__)
+    parser = argparse.ArgumentParser(prog="casaflow bench statements", description=__doc__)
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the large account")
     parser.add_argument("--explain", action="store_true", help="print the plans of a page in the middle")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -1,6 +1,6 @@
 """What the application's role costs, what a long tail costs before and after maintenance, and how long maintenance and a refold take.
 
-``python -m bench.upkeep [--credits N] [--accounts N] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running stack,
+``casaflow bench upkeep [--credits N] [--accounts N] [--json]`` uses the PostgreSQL of ``CASAFLOW_POSTGRES_URL``, or of the running stack,
 in databases of its own that are dropped at the end. The figures are those of a caller in Python, the round trips included.
 """
 
@@ -188,7 +188,7 @@ async def _median_ms(work: Callable[[], Awaitable[None]], *, repeats: int = 30) 
 
 def main() -> int:
     """Measure, and print; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.upkeep", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="casaflow bench upkeep", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--credits", type=int, default=100_000, help="credits in the long tail")
     parser.add_argument("--accounts", type=int, default=100_000, help="other accounts, with five credits each")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

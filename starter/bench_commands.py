@@ -44,6 +44,24 @@ def workflow(context: typer.Context) -> None:
     _run("bench.workflow", context.args)
 
 
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def rules(context: typer.Context) -> None:
+    """What the shared rules lock, and the lock of a maximum balance, cost a credit. Its options: --help."""
+    _run("bench.rules", context.args)
+
+
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def upkeep(context: typer.Context) -> None:
+    """What folding, maintenance and a long transaction elsewhere cost a debit and a balance. Its options: --help."""
+    _run("bench.upkeep", context.args)
+
+
+@bench_app.command("bank-file", context_settings=_HANDED_ON, add_help_option=False)
+def bank_file(context: typer.Context) -> None:
+    """A bank's file posted through the ledger alone, each balance compared with the bank's. Its options: --help."""
+    _run("bench.bank_file", context.args)
+
+
 def _run(module: str, arguments: list[str]) -> None:
     if find_spec("bench") is None:
         typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)

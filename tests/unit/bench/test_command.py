@@ -12,12 +12,12 @@ from starter import bench_commands
 from starter.cli import app
 
 
-@pytest.mark.parametrize("benchmark", ["ledger", "statements", "workflow"])
+@pytest.mark.parametrize("benchmark", ["ledger", "statements", "workflow", "rules", "upkeep", "bank-file"])
 def test_the_options_go_to_the_benchmark_as_they_are(benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
     CliRunner().invoke(app, ["bench", benchmark, "--json", "--only", "a debit", "--help"])
-    assert started == [[sys.executable, "-P", "-m", f"bench.{benchmark}", "--json", "--only", "a debit", "--help"]]
+    assert started == [[sys.executable, "-P", "-m", f"bench.{benchmark.replace('-', '_')}", "--json", "--only", "a debit", "--help"]]
 
 
 def test_an_installed_wheel_says_where_the_benchmarks_are(monkeypatch: pytest.MonkeyPatch) -> None:
