@@ -14,8 +14,9 @@ from pydantic_core import to_json
 
 from ledger.currencies import exponent_of
 from ledger.decisions import LegName
+from ledger.holds import Hold, HoldStatus
 from ledger.ids import event_id
-from ledger.money import decimal_text
+from ledger.money import Money, decimal_text
 from ledger.requests import TransactionKind, TransactionRequest
 from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ledger.decisions import Decision
-    from ledger.money import Money
     from ledger.postings import Posting
     from ledger.rates import Conversion
     from ledger.refusals import Refusal
@@ -34,6 +34,10 @@ TOPICS: Final = (TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED)
 
 CREDITED_V1: Final = "casaflow.casa.credited.v1"
 DEBITED_V1: Final = "casaflow.casa.debited.v1"
+HOLD_AUTHORISED_V1: Final = "casaflow.casa.hold-authorised.v1"
+HOLD_CAPTURED_V1: Final = "casaflow.casa.hold-captured.v1"
+HOLD_VOIDED_V1: Final = "casaflow.casa.hold-voided.v1"
+HOLD_EXPIRED_V1: Final = "casaflow.casa.hold-expired.v1"
 _FINISHED_TYPES: Final = {
     TransactionStatus.COMPLETED: "casaflow.accounting.transaction-completed.v1",
     TransactionStatus.REJECTED: "casaflow.accounting.transaction-rejected.v1",
@@ -180,6 +184,33 @@ class BalanceUpdatedV1(BaseModel):
     """After a debit; null for a credit."""
 
 
+class HoldChangedV1(BaseModel):
+    """Data of the four ``casaflow.casa.hold-*.v1`` events: the hold after the change."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    hold_id: str
+    account_id: str
+    status: HoldStatus
+    amount: Amount
+    captured: Amount
+    """What all captures together took of it."""
+    remaining: Amount
+    """What it still holds."""
+    released: Amount
+    """What this change gave back to the available balance."""
+    capture: Amount | None
+    """What this capture took; null for the other changes."""
+    transaction_id: str | None
+    """The transaction that captured; null for the other changes."""
+    reference: str | None
+    authorised_by: str
+    authorised_at: dt.datetime
+    expires_at: dt.datetime
+    changed_at: dt.datetime
+
+
 class LegDetails(BaseModel):
     """One leg in the event of its transaction."""
 
@@ -231,7 +262,7 @@ class Event(BaseModel):
     source: str
     """``ce_source``: names the tenant."""
     subject: str
-    """``ce_subject``: the transaction id."""
+    """``ce_subject``: the transaction id; of a hold's events, the hold's id."""
     time: dt.datetime
     """``ce_time``: booking or finishing time."""
     data: str
@@ -253,6 +284,63 @@ def transaction_finished(request: TransactionRequest, result: TransactionResult,
         KeyError: the result isn't final.
     """
     return Event.model_validate(EventWriter(request).finished(result, finished_at)._asdict())
+
+
+def hold_event(hold: Hold) -> Event:
+    """The event of a hold that was authorised, voided or has expired, to be stored with the change.
+
+    Raises:
+        ValueError: there is none for its status: a refused hold tells nothing, and a capture tells of itself.
+    """
+    no_money = Money(minor_units=0, currency=hold.amount.currency)
+    rest = Money(minor_units=hold.amount.minor_units - hold.captured.minor_units, currency=hold.amount.currency)
+    if hold.status is HoldStatus.OPEN:
+        return _hold_event(HOLD_AUTHORISED_V1, hold, released=no_money, at=hold.created_at)
+    if hold.status is HoldStatus.VOIDED and hold.closed_at is not None:
+        return _hold_event(HOLD_VOIDED_V1, hold, released=rest, at=hold.closed_at)
+    if hold.status is HoldStatus.EXPIRED:
+        return _hold_event(HOLD_EXPIRED_V1, hold, released=rest, at=hold.expires_at)
+    message = f"a hold that is {hold.status} has no event of its own"
+    raise ValueError(message)
+
+
+def hold_captured(hold: Hold, *, transaction_id: str, capture: Money, released: Money, at: dt.datetime) -> Event:
+    """The event of a capture, to be stored with its debit.
+
+    Args:
+        hold: after the capture.
+        transaction_id: that captured.
+        capture: what it took.
+        released: what it gave back, where it is the last one and takes less than is left.
+        at: booking time of the debit.
+    """
+    return _hold_event(HOLD_CAPTURED_V1, hold, released=released, at=at, capture=capture, transaction_id=transaction_id)
+
+
+def _hold_event(
+    event_type: str, hold: Hold, *, released: Money, at: dt.datetime, capture: Money | None = None, transaction_id: str | None = None
+) -> Event:
+    data = HoldChangedV1(
+        **hold.model_dump(include={"tenant", "hold_id", "account_id", "status", "reference", "authorised_by", "expires_at"}),
+        amount=Amount.of(hold.amount),
+        captured=Amount.of(hold.captured),
+        remaining=Amount.of(hold.remaining),
+        released=Amount.of(released),
+        capture=Amount.of(capture) if capture is not None else None,
+        transaction_id=transaction_id,
+        authorised_at=hold.created_at,
+        changed_at=at,
+    )
+    return Event(
+        event_id=event_id(hold.tenant, transaction_id or hold.hold_id, event_type, hold.hold_id),
+        topic=TOPIC_BALANCE_UPDATED,
+        key=f"{hold.tenant}/{hold.account_id}",
+        type=event_type,
+        source=f"/casaflow/tenants/{hold.tenant}",
+        subject=hold.hold_id,
+        time=at,
+        data=data.model_dump_json(),
+    )
 
 
 class WrittenEvent(NamedTuple):

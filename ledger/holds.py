@@ -79,6 +79,8 @@ class Hold(BaseModel):
     authorised_by: str
     refusal: Refusal | None = None
     """Why it was not authorised."""
+    announced: bool = False
+    """Whether its changes are told as events; false for one from before they were."""
 
     @property
     def remaining(self) -> Money:
@@ -95,6 +97,12 @@ class HoldState(NamedTuple):
     status: str
     expired: bool
     """Whether its end has passed, by the database's clock."""
+    announced: bool = False
+    """Whether its changes are told as events."""
+    created_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    reference: str | None = None
+    authorised_by: str = ""
 
     @property
     def remaining(self) -> int:

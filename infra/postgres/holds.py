@@ -13,7 +13,9 @@ from psycopg.rows import dict_row
 
 from infra.postgres.json import from_jsonb, to_jsonb
 from infra.postgres.locked_accounts import Opening
+from infra.postgres.outbox import store_event
 from ledger.errors import HoldConflictError, NotFoundError, UnknownAccountError
+from ledger.events import hold_event
 from ledger.holds import Hold, HoldStatus, check_hold, check_void, hold_refusal
 from ledger.money import Money
 from ledger.refusals import Refusal
@@ -34,10 +36,12 @@ _LOCK: Final = "SELECT * FROM lock_hold(%s, CAST(%s AS uuid))"
 _AUTHORISE: Final = """
     SELECT authorise_hold(%(tenant)s, %(account_id)s, CAST(%(hold_id)s AS uuid), %(amount)s, %(currency)s, %(status)s,
                           CAST(%(reason)s AS jsonb), %(reference)s, %(fingerprint)s, %(created_at)s, %(expires_at)s, %(authorised_by)s,
-                          %(spending_day)s, CAST(%(spent_on_day)s AS numeric), CAST(%(spent_in_month)s AS numeric))
+                          %(spending_day)s, CAST(%(spent_on_day)s AS numeric), CAST(%(spent_in_month)s AS numeric), %(announced)s)
 """
 _VOID: Final = "SELECT void_hold(%s, CAST(%s AS uuid)) AS closed_at"
 _EXPIRE: Final = "SELECT due, expired FROM expire_holds(%s, NULL, NULL)"
+_EXPIRE_OF_ACCOUNT: Final = "SELECT due FROM expire_holds(NULL, %s, %s)"
+_IS_STORED: Final = "SELECT EXISTS (SELECT FROM event_outbox WHERE event_id = CAST(%s AS uuid))"
 
 
 _KEY_OF_A_HOLD: Final = "hold_once"
@@ -109,9 +113,46 @@ class PostgresHolds:
                 return hold
             async with driver.pipeline():
                 voided = await driver.execute(_VOID, [tenant, hold_id])
-                await driver.execute("COMMIT")
             (closed_at,) = await voided.fetchone() or (None,)
-            return hold.model_copy(update={"status": HoldStatus.VOIDED, "closed_at": closed_at})
+            hold = hold.model_copy(update={"status": HoldStatus.VOIDED, "closed_at": closed_at})
+            async with driver.pipeline():
+                if hold.announced:
+                    await store_event(driver, hold_event(hold), tenant=tenant, of=hold_id)
+                await driver.execute("COMMIT")
+            return hold
+
+        return await self._database.run_on_driver(work)
+
+    async def expire_one(self, tenant: str, hold_id: str) -> Hold:
+        """Close a hold that is past its end, and store its event, each once; any other stays as it is.
+
+        It has expired by the clock, whoever comes by: the sweep may have closed it before, and left the event to this.
+
+        Raises:
+            NotFoundError: the tenant has no such hold.
+            UnavailableError: the outcome is unknown; expire it again.
+        """
+
+        async def work(driver: psycopg.AsyncConnection[Any]) -> Hold:
+            async with driver.pipeline():
+                await driver.execute(_BEGIN)
+                locked = await driver.cursor(row_factory=dict_row).execute(_LOCK, [tenant, hold_id])
+            row = await locked.fetchone()
+            if row is None:
+                raise NotFoundError(kind="hold", identifier=hold_id)
+            hold = _hold(row)
+            if hold.status is not HoldStatus.EXPIRED:
+                return hold
+            event = hold_event(hold)
+            async with driver.pipeline():
+                await driver.execute(_EXPIRE_OF_ACCOUNT, [tenant, hold.account_id])
+                found = await driver.execute(_IS_STORED, [event.event_id])
+            (is_stored,) = await found.fetchone() or (False,)
+            async with driver.pipeline():
+                if hold.announced and not is_stored:
+                    await store_event(driver, event, tenant=tenant, of=hold_id)
+                await driver.execute("COMMIT")
+            return hold
 
         return await self._database.run_on_driver(work)
 
@@ -131,7 +172,8 @@ class PostgresHolds:
     async def expire(self, *, at_once: int = SWEPT_AT_ONCE) -> int:
         """Close all holds that are past their end, in chunks of a database transaction each. Several may run at the same time.
 
-        Nothing depends on it: an expired hold holds nothing from its end on. It keeps short what debits and the view have to take off.
+        It stores no events: those are for each hold's workflow, by :meth:`expire_one`. Nothing depends on it: an expired hold holds nothing
+        from its end on. It keeps short what debits and the view have to take off.
 
         Args:
             at_once: holds of one chunk at most.
@@ -176,13 +218,16 @@ def _decided(request: HoldRequest, account: LockedAccount) -> Hold:
         expires_at=request.expires_at.astimezone(dt.UTC),
         closed_at=account.at if refusal else None,
         refusal=refusal,
+        announced=refusal is None,
     )
 
 
 async def _store(driver: psycopg.AsyncConnection[Any], request: HoldRequest, hold: Hold, account: LockedAccount) -> None:
     amount = request.amount.minor_units
     values = {
-        **hold.model_dump(include={"tenant", "account_id", "hold_id", "reference", "authorised_by", "created_at", "expires_at"}),
+        **hold.model_dump(
+            include={"tenant", "account_id", "hold_id", "reference", "authorised_by", "created_at", "expires_at", "announced"}
+        ),
         "amount": amount,
         "currency": hold.amount.currency,
         "status": hold.status.value,
@@ -195,6 +240,8 @@ async def _store(driver: psycopg.AsyncConnection[Any], request: HoldRequest, hol
     try:
         async with driver.pipeline():
             await driver.execute(_AUTHORISE, values)
+            if hold.announced:
+                await store_event(driver, hold_event(hold), tenant=hold.tenant, of=hold.hold_id)
             await driver.execute("COMMIT")
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name == _KEY_OF_A_HOLD:
@@ -216,4 +263,5 @@ def _hold(row: Mapping[str, Any]) -> Hold:
         reference=row["reference"],
         authorised_by=row["authorised_by"],
         refusal=from_jsonb(Refusal, row["reason"]),
+        announced=row["announced"],
     )

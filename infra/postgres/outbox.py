@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
@@ -11,6 +11,7 @@ from ledger.events import Event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import psycopg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from infra.postgres.database import Database
@@ -25,6 +26,23 @@ _MARK = text("""
     UPDATE event_outbox SET published_at = clock_timestamp()
      WHERE event_id = ANY (CAST(:event_ids AS uuid[])) AND published_at IS NULL
 """)
+_STORE: Final = """
+    INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position)
+    VALUES (CAST(%(event_id)s AS uuid), %(topic)s, %(key)s, %(data)s, %(type)s, %(source)s, %(subject)s, %(time)s, %(tenant)s,
+            CAST(%(of)s AS uuid), 0)
+"""
+
+
+async def store_event(driver: psycopg.AsyncConnection[Any], event: Event, *, tenant: str, of: str) -> None:
+    """Store one event in the caller's database transaction.
+
+    Args:
+        driver: in that transaction.
+        event: to be published.
+        tenant: whose it is.
+        of: the transaction, or the hold, whose workflow publishes it.
+    """
+    await driver.execute(_STORE, {**event.model_dump(), "tenant": tenant, "of": of})
 
 
 class PostgresOutbox:

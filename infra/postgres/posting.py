@@ -25,8 +25,8 @@ from ledger.accounts import (
 )
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnknownAccountError
-from ledger.events import EventWriter
-from ledger.holds import HoldState, capture_refusal
+from ledger.events import EventWriter, hold_captured
+from ledger.holds import Hold, HoldState, HoldStatus, capture_refusal
 from ledger.money import Money
 from ledger.postings import gl_entries, reversed_share
 from ledger.refusals import Refusal, RefusalCode
@@ -60,6 +60,8 @@ _AccountKey = tuple[str, str]
 """Tenant and account id."""
 _TransactionKey = tuple[str, str]
 """Tenant and transaction id."""
+_Captured = tuple[tuple[str, str, str], HoldState, HoldState, int]
+"""Key of a hold, the hold before and after a capture, and what it no longer holds."""
 
 
 class OvertakenError(Exception):
@@ -292,10 +294,16 @@ async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle],
         states={(row[0], row[1]): account_state(row) for row in rows},
         at=rows[0][17].astimezone(dt.UTC) if rows else dt.datetime.min.replace(tzinfo=dt.UTC),  # without a row nothing is decided
         looked_up=look_up,
-        holds={(row[0], row[1], str(row[2])): HoldState(*row[3:7]) for row in (await held.fetchall() if held else ())},
+        holds={(row[0], row[1], str(row[2])): _hold_state(row) for row in (await held.fetchall() if held else ())},
         originals={(row[0], str(row[1])): _original(*row[2:]) for row in (await originals.fetchall() if originals else ())},
         known={places[row[0] - 1]: _known(*row[1:]) for row in (await known.fetchall() if known else ())},
     )
+
+
+def _hold_state(row: tuple[Any, ...]) -> HoldState:
+    state = HoldState(*row[3:12])
+    times = {name: at.astimezone(dt.UTC) for name in ("created_at", "expires_at") if (at := getattr(state, name)) is not None}
+    return state._replace(**times)
 
 
 def _transposed(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -531,7 +539,7 @@ class _Story:
         self.postings: list[Posting] = []
         self.decisions: list[Decision] = []
         self.refused: Decision | None = None
-        self.hold: tuple[tuple[str, str, str], HoldState, HoldState, int] | None = None
+        self.hold: _Captured | None = None
         """Its key, as it was and as it will be, and what it no longer holds."""
         self.original: _Original | None = None
         self.taken_back: dict[tuple[str, bool], int] = {}
@@ -568,6 +576,40 @@ class _Story:
         events = bundle.writer.events(self.decisions, status=status, reason=reason, earlier=bundle.legs[-1].earlier)
         for position, event in enumerate(events):
             records.events.append((*event, request.tenant, request.transaction_id, str(position)))
+        if self.hold is not None and self.refused is None and self.hold[1].announced:
+            self._write_capture(records, self.hold, position=len(events))
+
+    def _write_capture(self, records: _Records, captured: _Captured, *, position: int) -> None:
+        """The hold's own event. It is its transaction's to publish."""
+        (tenant, account_id, hold_id), before, after, released = captured
+        debit = next(decision for decision in self.decisions if decision.hold_id == hold_id)
+        currency = debit.amount.currency
+
+        def money(minor_units: int) -> Money:
+            return Money(minor_units=minor_units, currency=currency)
+
+        hold = Hold(
+            tenant=tenant,
+            hold_id=hold_id,
+            account_id=account_id,
+            amount=money(after.amount),
+            captured=money(after.captured),
+            status=HoldStatus(after.status),
+            created_at=before.created_at or debit.decided_at,
+            expires_at=before.expires_at or debit.decided_at,
+            reference=before.reference,
+            authorised_by=before.authorised_by,
+        )
+        event = hold_captured(
+            hold,
+            transaction_id=self._bundle.request.transaction_id,
+            capture=debit.amount,
+            released=money(released - debit.amount.minor_units),
+            at=debit.decided_at,
+        )
+        at = debit.decided_at.isoformat()
+        values = (event.event_id, event.topic, event.key, event.type, event.source, event.subject, at, event.data)
+        records.events.append((*values, tenant, self._bundle.request.transaction_id, str(position)))
 
     def _gl_rows(self, posting: Posting) -> list[tuple[str, ...]]:
         """The internal side of a posted leg, but for its time."""

@@ -21,6 +21,11 @@ _CHECKPOINT: Final = "tenant account_id since until lines credited debited"
 _AUDIT_RECORD: Final = (
     "chain sequence event_id topic partition offset type key source subject time payload problem raw_record previous_hash hash recorded_at"
 )
+_STANDING_ORDER: Final = (
+    "tenant order_id debtor debtor_currency creditor creditor_currency amount currency reference remittance_information schedule "
+    "on_refusal fingerprint created_by created_at status version not_before next_due_at scheduled_version"
+)
+_STANDING_ORDER_RUN: Final = "tenant order_id due_date attempt transaction_id started_at outcome reason finished_at"
 
 WRITABLE_COLUMNS: Final = {
     key: frozenset(columns.split())
@@ -36,6 +41,11 @@ WRITABLE_COLUMNS: Final = {
         ("value_date_balance", "INSERT"): "tenant account_id value_date credited debited",
         ("value_date_balance", "UPDATE"): "credited debited",
         ("maintenance_run", "UPDATE"): "begun_at finished_at report",
+        ("standing_order", "INSERT"): _STANDING_ORDER,
+        ("standing_order", "UPDATE"): "status version not_before next_due_at scheduled_version",
+        ("standing_order_change", "INSERT"): "tenant order_id version action by at reason",
+        ("standing_order_run", "INSERT"): _STANDING_ORDER_RUN,
+        ("standing_order_run", "UPDATE"): "outcome reason finished_at",
         ("audit.consumer_offset", "INSERT"): "consumer_group topic partition next_offset updated_at",
         ("audit.consumer_offset", "UPDATE"): "consumer_group topic partition next_offset updated_at",
         ("audit.chain", "INSERT"): "chain sequence hash",
@@ -54,6 +64,7 @@ _TRIGGERS: Final = (
     ("online_entry", "insert_only"),
     ("gl_entry", "insert_only"),
     ("account_change", "insert_only"),
+    ("standing_order_change", "insert_only"),
     ("audit.record", "insert_only"),
     ("online_balance", "never_unfold"),
 )

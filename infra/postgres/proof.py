@@ -318,7 +318,37 @@ EVENT_RULES: Final = (
             ON d.tenant = e.tenant AND d.transaction_id = e.transaction_id AND e.key = d.tenant || '/' || d.account_id
            AND d.outcome = 'posted' AND (d.leg IN ('debit', 'fee')) = (e.type = 'casaflow.casa.debited.v1')
           LEFT JOIN transaction t ON t.tenant = e.tenant AND t.transaction_id = e.transaction_id
-         WHERE CASE e.topic WHEN 'casa.balance-updated' THEN d.tenant IS NULL ELSE t.finished_at IS NULL END
+         WHERE e.type NOT LIKE 'casaflow.casa.hold-%'
+           AND CASE e.topic WHEN 'casa.balance-updated' THEN d.tenant IS NULL ELSE t.finished_at IS NULL END
+        """,
+    ),
+    _rule(
+        5,
+        # What has expired is told by the hold's workflow soon after, so such a hold may lack that one event until then.
+        """
+        SELECT format('hold %s of tenant %s is %s with %s captures, and has the events %s', h.hold_id, h.tenant, h.status, h.captures,
+                      coalesce(e.types, 'none'))
+          FROM (SELECT n.tenant, n.hold_id, n.status, n.expires_at, count(d.hold_id) AS captures
+                  FROM hold_now n LEFT JOIN decision d ON d.tenant = n.tenant AND d.hold_id = n.hold_id AND d.outcome = 'posted'
+                 WHERE n.announced GROUP BY 1, 2, 3, 4) AS h
+          LEFT JOIN (SELECT tenant, subject, string_agg(substring(type FROM 'hold-([a-z]+)'), ', ' ORDER BY type) AS types,
+                            count(*) FILTER (WHERE type = 'casaflow.casa.hold-authorised.v1') AS authorised,
+                            count(*) FILTER (WHERE type = 'casaflow.casa.hold-captured.v1') AS captured,
+                            count(*) FILTER (WHERE type = 'casaflow.casa.hold-voided.v1') AS voided,
+                            count(*) FILTER (WHERE type = 'casaflow.casa.hold-expired.v1') AS expired
+                       FROM event_outbox WHERE type LIKE 'casaflow.casa.hold-%' GROUP BY 1, 2) AS e
+            ON e.tenant = h.tenant AND e.subject = CAST(h.hold_id AS text)
+         WHERE (e.authorised, e.captured, e.voided) IS DISTINCT FROM (1, h.captures, CAST(h.status = 'voided' AS integer))
+            OR e.expired > CAST(h.status = 'expired' AS integer)
+            OR (h.status = 'expired' AND e.expired = 0 AND h.expires_at < clock_timestamp() - INTERVAL '5 minutes')
+        """,
+    ),
+    _rule(
+        5,
+        """
+        SELECT format('event %s (%s) tells of hold %s, which tenant %s does not have', e.event_id, e.type, e.subject, e.tenant)
+          FROM event_outbox e LEFT JOIN hold h ON h.tenant = e.tenant AND CAST(h.hold_id AS text) = e.subject AND h.announced
+         WHERE e.type LIKE 'casaflow.casa.hold-%' AND h.tenant IS NULL
         """,
     ),
     _rule(5, "SELECT format('event %s is stored %s times', event_id, count(*)) FROM event_outbox GROUP BY event_id HAVING count(*) > 1"),

@@ -5,6 +5,7 @@ To record them again after such a decision: ``CASAFLOW_RECORD_GOLDEN=1 ./run tes
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import pytest
 
 from infra.kafka.cloud_events import headers_of
 from ledger.decisions import LegName
-from ledger.events import Event, EventWriter, events_of_leg
+from ledger.events import Event, EventWriter, events_of_leg, hold_captured, hold_event
+from ledger.holds import Hold, HoldStatus
 from ledger.money import Money
 from ledger.postings import compensation_posting, credit_posting, first_posting, linked_posting
 from ledger.rates import convert
 from ledger.requests import AccountRef, Override, Share, TransactionRequest
 from ledger.results import TransactionStatus
-from tests.unit.ledger.builders import TODAY, TRANSACTION_ID, posted, rate, refused, request
+from tests.unit.ledger.builders import NOW, TODAY, TRANSACTION_ID, posted, rate, refused, request
 
 GOLDEN = Path(__file__).with_name("golden")
 REVERSAL_ID = "5f7c7a52-3d53-4b7e-9a0e-6a1d53c2b0de"
@@ -47,6 +49,39 @@ def _events() -> dict[str, Event]:
         "reversed": reversed_,
         "rejected": rejected,
         **_linked_events(),
+        **_hold_events(),
+    }
+
+
+def _hold_events() -> dict[str, Event]:
+    """Of a hold of which a part was captured, and of its last capture, which gives the rest back."""
+
+    def money(minor_units: int) -> Money:
+        return Money(minor_units=minor_units, currency="EUR")
+
+    authorised = Hold(
+        tenant="main",
+        hold_id=REVERSAL_ID,
+        account_id="A",
+        amount=money(40_000),
+        captured=money(0),
+        status=HoldStatus.OPEN,
+        created_at=NOW,
+        expires_at=NOW + dt.timedelta(days=7),
+        reference="hotel Ostrava",
+        authorised_by="teller",
+    )
+    later = {"captured": money(15_000), "closed_at": NOW + dt.timedelta(hours=1)}
+    captured = authorised.model_copy(update={**later, "captured": money(25_000), "status": HoldStatus.CAPTURED})
+    return {
+        "hold-authorised": hold_event(authorised),
+        "hold-captured": hold_captured(
+            captured, transaction_id=TRANSACTION_ID, capture=money(10_000), released=money(15_000), at=NOW + dt.timedelta(hours=1)
+        ),
+        "hold-voided": hold_event(authorised.model_copy(update={**later, "status": HoldStatus.VOIDED})),
+        "hold-expired": hold_event(
+            authorised.model_copy(update={**later, "status": HoldStatus.EXPIRED, "closed_at": authorised.expires_at})
+        ),
     }
 
 
