@@ -16,6 +16,7 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
+from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
 from infra.kafka.publisher import KafkaPublisher
 from infra.ledger_watch import LedgerWatch
@@ -23,6 +24,7 @@ from infra.logs import configure_logging
 from infra.metrics import LedgerMetrics
 from infra.metrics_server import served_metrics
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
@@ -34,6 +36,7 @@ from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
+from workflows.hold import HoldWorkflow
 from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from temporalio.client import Client
 
-    from ledger.ports import CasaLedger, EventOutbox, EventPublisher, ExchangeRates
+    from ledger.ports import CasaLedger, EventOutbox, EventPublisher, ExchangeRates, HoldLedger
 
 _log = structlog.get_logger("worker")
 
@@ -60,6 +63,7 @@ def transaction_worker(
     settings: Settings,
     *,
     ledger: CasaLedger,
+    holds: HoldLedger,
     outbox: EventOutbox,
     publisher: EventPublisher,
     rates: ExchangeRates,
@@ -71,6 +75,7 @@ def transaction_worker(
         client: on which it polls; workflows started on the same one may begin here at once.
         settings: of the process.
         ledger: books legs.
+        holds: sets money aside.
         outbox: holds their events.
         publisher: where these go.
         rates: between currencies.
@@ -80,11 +85,22 @@ def transaction_worker(
     casa = CasaActivities(ledger)
     exchange_rate = ExchangeRateActivities(rates, max_age_days=settings.rates_max_age_days)
     notification = NotificationActivities(outbox, publisher)
+    hold = HoldActivities(holds)
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[TransactionWorkflow, *beside],
-        activities=[casa.post, casa.post_linked, casa.reject, exchange_rate.quote, notification.publish],
+        workflows=[TransactionWorkflow, HoldWorkflow, *beside],
+        activities=[
+            casa.post,
+            casa.post_linked,
+            casa.reject,
+            exchange_rate.quote,
+            notification.publish,
+            hold.authorise,
+            hold.void,
+            hold.expire,
+            hold.look_up,
+        ],
         workflow_runner=workflow_runner(),
         # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.
         max_concurrent_workflow_tasks=100,
@@ -127,6 +143,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             client,
             settings,
             ledger=ledger,
+            holds=PostgresHolds(database),
             outbox=PostgresOutbox(database),
             publisher=publisher,
             rates=open_rates(settings),

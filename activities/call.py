@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def hold_call(tenant: str, hold_id: str) -> Iterator[None]:
+    """Run an activity's body for one hold; otherwise as :func:`transaction_call`."""
+    with structlog.contextvars.bound_contextvars(tenant=tenant, hold_id=hold_id), errors_as_temporals():
+        yield
+
+
+@contextmanager
+def order_call(tenant: str, order_id: str) -> Iterator[None]:
+    """Run an activity's body for one standing order; otherwise as :func:`transaction_call`."""
+    with structlog.contextvars.bound_contextvars(tenant=tenant, order_id=order_id), errors_as_temporals():
+        yield
+
+
+@contextmanager
 def transaction_call(tenant: str, transaction_id: str) -> Iterator[None]:
     """Run an activity's body for one transaction.
 
@@ -25,10 +39,16 @@ def transaction_call(tenant: str, transaction_id: str) -> Iterator[None]:
         ApplicationError: for any CasaflowError. Its ``type`` is the class's name, its first detail the stable code, and it is
             non-retryable exactly when the class is one of :data:`ledger.errors.NON_RETRYABLE_ERRORS`.
     """
-    with structlog.contextvars.bound_contextvars(tenant=tenant, transaction_id=transaction_id):
-        try:
-            yield
-        except CasaflowError as error:
-            raise ApplicationError(
-                str(error), error.code, type=type(error).__name__, non_retryable=isinstance(error, NON_RETRYABLE_ERRORS)
-            ) from None
+    with structlog.contextvars.bound_contextvars(tenant=tenant, transaction_id=transaction_id), errors_as_temporals():
+        yield
+
+
+@contextmanager
+def errors_as_temporals() -> Iterator[None]:
+    """Turn casaflow's errors into Temporal's; see :func:`transaction_call`."""
+    try:
+        yield
+    except CasaflowError as error:
+        raise ApplicationError(
+            str(error), error.code, type=type(error).__name__, non_retryable=isinstance(error, NON_RETRYABLE_ERRORS)
+        ) from None

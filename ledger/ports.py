@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
     from ledger.decisions import Decision
     from ledger.events import Event
+    from ledger.holds import Hold, HoldRequest
     from ledger.postings import LinkedPosting, Posting
     from ledger.rates import ExchangeRate
-    from ledger.results import Rejection, TransactionResult
+    from ledger.results import Rejection, TransactionRecord, TransactionResult
+    from ledger.standing_orders import OrderChange, OrderRun, RunKey, StandingOrder
 
 
 class ExchangeRates(Protocol):
@@ -59,6 +61,121 @@ class CasaLedger(Protocol):
         Raises:
             TransactionConflictError: the id was used before with other content.
             UnavailableError: the outcome is unknown; reject again.
+        """
+        ...
+
+
+class HoldLedger(Protocol):
+    """Holds. Every method is safe to repeat with the same arguments."""
+
+    async def authorise(self, request: HoldRequest) -> tuple[Hold, bool]:
+        """Decide a hold, and set its amount aside; a repeat gets the hold as it stands. Whether this call stored it comes with it.
+
+        Raises:
+            UnknownAccountError: there is no such account.
+            InvalidInputError: the amount, its currency, or the end breaks a rule.
+            HoldConflictError: the id was used before with other content.
+            UnavailableError: the outcome is unknown; authorise the same hold again.
+        """
+        ...
+
+    async def get(self, tenant: str, hold_id: str) -> Hold | None:
+        """The hold as it stands now, or None.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def void(self, tenant: str, hold_id: str) -> Hold:
+        """Release what an open hold still holds, with its event. Voiding a voided hold changes nothing.
+
+        Raises:
+            NotFoundError: there is no such hold.
+            HoldNotVoidableError: it was captured or refused, or has expired.
+            UnavailableError: the outcome is unknown; void again.
+        """
+        ...
+
+    async def expire_one(self, tenant: str, hold_id: str) -> Hold:
+        """Close a hold that is past its end, with its event; any other stays as it is.
+
+        Raises:
+            NotFoundError: there is no such hold.
+            UnavailableError: the outcome is unknown; expire it again.
+        """
+        ...
+
+    async def settled(self, tenant: str, transaction_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of the transactions that are over.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+
+class OrderRegister(Protocol):
+    """The register of standing orders. Every method is safe to repeat with the same arguments."""
+
+    async def get(self, tenant: str, order_id: str) -> StandingOrder | None:
+        """The order, or None.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def start_run(self, key: RunKey, *, now: dt.datetime) -> OrderRun:
+        """Note that an attempt begins, or find it noted, with its outcome if it has one.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def finish_run(self, key: RunKey, result: TransactionResult, *, now: dt.datetime) -> None:
+        """Note an attempt's outcome; the first one stands.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def change(
+        self, tenant: str, order_id: str, change: OrderChange, *, by: str, now: dt.datetime, reason: str | None = None
+    ) -> StandingOrder:
+        """Pause, resume or end an order, and note who did it. A change that is so already is no change.
+
+        Raises:
+            NotFoundError: there is no such order.
+            StandingOrderEndedError: it has ended otherwise.
+            UnavailableError: the outcome is unknown; change it again.
+        """
+        ...
+
+
+class OrderKeeper(Protocol):
+    """What wakes standing orders."""
+
+    async def keep(self, tenant: str, order_id: str, *, now: dt.datetime) -> StandingOrder:
+        """Bring what wakes an order in line with the register; an order of which nothing is due any more is completed.
+
+        Raises:
+            NotFoundError: the register has no such order.
+            UnavailableError: a part did not answer; keep it again.
+        """
+        ...
+
+
+class TransactionRecords(Protocol):
+    """Transactions as the ledger keeps them."""
+
+    async def get(self, tenant: str, transaction_id: str) -> TransactionRecord | None:
+        """The transaction, or None when nothing of it was recorded (yet).
+
+        Raises:
+            UnavailableError: the database did not answer.
         """
         ...
 

@@ -175,6 +175,15 @@ class StandingOrder(BaseModel):
         return f"Standing order, {self.schedule.frequency}: {self.amount} from {self.debtor.account_id} to {self.creditor.account_id}"
 
 
+class OrderKey(BaseModel):
+    """Which standing order is meant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    order_id: str
+
+
 class DueDate(NamedTuple):
     """A day on which a standing order is due, and the instant."""
 

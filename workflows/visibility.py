@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Final
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
 from ledger import visibility
+from ledger.holds import HoldStatus
 from ledger.results import TransactionStatus
 
 if TYPE_CHECKING:
+    import datetime as dt
+
+    from ledger.commands import Command
     from ledger.decisions import Decision
+    from ledger.holds import Hold, HoldRequest
     from ledger.postings import Posting
     from ledger.requests import TransactionRequest
     from ledger.results import TransactionResult
+    from ledger.standing_orders import RunKey
 
 _TENANT: Final = SearchAttributeKey.for_keyword(visibility.TENANT)
 _KIND: Final = SearchAttributeKey.for_keyword(visibility.KIND)
@@ -44,6 +50,79 @@ def attributes_of(result: TransactionResult) -> list[SearchAttributeUpdate[str]]
     """What changes once the status is no longer `processing`."""
     status = _STATUS.value_set(result.status.value)
     return [status] if result.reason is None else [status, _REASON.value_set(result.reason.code.value)]
+
+
+def attributes_of_new_hold(request: HoldRequest) -> TypedSearchAttributes:
+    """The search attributes that a hold's workflow is started with."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(_TENANT, request.tenant),
+            SearchAttributePair(_KIND, "hold"),
+            SearchAttributePair(_STATUS, TransactionStatus.PROCESSING.value),
+            SearchAttributePair(_CURRENCY, request.amount.currency),
+            SearchAttributePair(_ACCOUNTS, [request.account_id]),
+        ]
+    )
+
+
+def attributes_of_hold(hold: Hold) -> list[SearchAttributeUpdate[str]]:
+    """How a hold stands."""
+    status = _STATUS.value_set(hold.status.value)
+    return [status] if hold.refusal is None else [status, _REASON.value_set(hold.refusal.code.value)]
+
+
+def hold_summary(request: HoldRequest) -> str:
+    """One line that stands in the Web UI from start to end: ``Hold of 12.50 EUR on account 2504``."""
+    return f"Hold of {request.amount} on account {request.account_id}"
+
+
+def void_summary(command: Command) -> str:
+    """One line for the activity that voids a hold: ``void, by teller``."""
+    return f"void, by {command.by}"
+
+
+def hold_details(hold: Hold) -> str:
+    """Markdown that says how a hold stands, and what comes next."""
+    head = f"### {hold.status.capitalize()}\n\n"
+    if hold.refusal is not None:
+        return f"{head}It was not authorised: {hold.refusal.detail}."
+    amounts = f"Of {hold.amount} captures took {hold.captured}; it holds {hold.remaining}."
+    if hold.status is not HoldStatus.OPEN:
+        return head + amounts
+    return (
+        f"{head}{amounts} At {hold.expires_at.isoformat()} it expires by itself. It is captured and voided through the API; "
+        "a cancel or a termination of this workflow gives nothing back."
+    )
+
+
+def attributes_of_run(result: TransactionResult | None) -> list[SearchAttributeUpdate[str]]:
+    """How a due date of a standing order ended; ``nothing-done`` where there was nothing to do."""
+    return attributes_of(result) if result is not None else [_STATUS.value_set("nothing-done")]
+
+
+def order_details(run: RunKey) -> str:
+    """Markdown while the transaction of a due date is under way."""
+    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+    return (
+        f"### Under way\n\nDue date {run.due_date}{attempt}: transaction `{run.transaction_id}`. It goes on, whatever becomes of this run."
+    )
+
+
+def order_retry_details(run: RunKey, result: TransactionResult, *, next_at: dt.datetime) -> str:
+    """Markdown between two attempts."""
+    reason = result.reason.detail if result.reason is not None else result.status.value
+    return (
+        f"### Waiting\n\nDue date {run.due_date}, attempt {run.attempt}, was refused: {reason}. "
+        f"The next attempt is at {next_at.isoformat()}, unless the order is paused or cancelled by then."
+    )
+
+
+def order_outcome_details(run: RunKey | None, result: TransactionResult | None, *, why: str) -> str:
+    """Markdown once a due date is over."""
+    if run is None:
+        return f"### Nothing done\n\n{why.capitalize()}."
+    how = result.status.value if result is not None else "not known: look the transaction up"
+    return f"### Ended\n\nDue date {run.due_date}, attempt {run.attempt}: transaction `{run.transaction_id}` is {how}."
 
 
 def is_parked(attributes: TypedSearchAttributes) -> bool:

@@ -19,6 +19,7 @@ from bench.workflow.loads import open_accounts
 from bench.workflow.workflows import EmptyWorkflow, PlainWorkflow
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
@@ -122,6 +123,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         worker = transaction_worker(
             client,
             settings,
+            holds=PostgresHolds(database),
             ledger=ledger,
             outbox=PostgresOutbox(database),
             publisher=publisher,

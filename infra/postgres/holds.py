@@ -21,7 +21,7 @@ from ledger.money import Money
 from ledger.refusals import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from infra.postgres.database import Database
     from infra.postgres.locked_accounts import LockedAccount
@@ -41,6 +41,10 @@ _AUTHORISE: Final = """
 _VOID: Final = "SELECT void_hold(%s, CAST(%s AS uuid)) AS closed_at"
 _EXPIRE: Final = "SELECT due, expired FROM expire_holds(%s, NULL, NULL)"
 _EXPIRE_OF_ACCOUNT: Final = "SELECT due FROM expire_holds(NULL, %s, %s)"
+_SETTLED: Final = """
+    SELECT CAST(transaction_id AS text) FROM transaction
+     WHERE tenant = %s AND transaction_id = ANY (CAST(%s AS uuid[])) AND finished_at IS NOT NULL
+"""
 _IS_STORED: Final = "SELECT EXISTS (SELECT FROM event_outbox WHERE event_id = CAST(%s AS uuid))"
 
 
@@ -166,6 +170,19 @@ class PostgresHolds:
         async def work(driver: psycopg.AsyncConnection[Any]) -> Hold | None:
             found = await _find(driver, tenant, hold_id)
             return _hold(found) if found else None
+
+        return await self._database.run_on_driver(work)
+
+    async def settled(self, tenant: str, transaction_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of the transactions that are over.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(driver: psycopg.AsyncConnection[Any]) -> tuple[str, ...]:
+            found = await driver.execute(_SETTLED, [tenant, list(transaction_ids)])
+            return tuple(row[0] for row in await found.fetchall())
 
         return await self._database.run_on_driver(work)
 

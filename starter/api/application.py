@@ -23,6 +23,7 @@ from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.api.watch import Watch
+from starter.holds import HoldStarter
 from starter.submit import TemporalConnection, TransactionStarter
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ def create_app(settings: Settings) -> FastAPI:
         database = Database.open(database_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
+        known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         app.state.services = Services(
             database=database,
             temporal=temporal,
-            accounts=PostgresAccounts(database),
-            holds=PostgresHolds(database),
+            accounts=known_accounts,
+            holds=known_holds,
+            hold_starter=HoldStarter(
+                temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
+            ),
             statements=PostgresStatements(database),
             transactions=recorded,
             keys=PostgresApiKeys(database),

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Response
 from infra.postgres.api_keys import Principal
 from ledger.errors import NotFoundError
 from ledger.holds import Hold, HoldRequest
-from ledger.ids import parse_account_id, parse_transaction_id
+from ledger.ids import key_hold_id, parse_account_id, parse_transaction_id
 from ledger.money import Money
 from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
 from starter.api.models import CaptureBody, HoldBody, HoldView, TransactionView
 from starter.api.services import Authenticated, Services, UsesServices
-from starter.api.transactions import ANSWERS, IdempotencyKey, Prefer, capture_request, carry_out
+from starter.api.transactions import ANSWERS, IdempotencyKey, Prefer, bound_id, capture_request, carry_out, check_key
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 
@@ -33,22 +33,35 @@ _NOT_FOUND: Final = answer(404, "The tenant has no such hold.")
         409: {"description": "The hold_id was used before with other content."},
     },
 )
-async def authorise(body: HoldBody, response: Response, services: UsesServices, principal: Authenticated) -> HoldView:
+async def authorise(
+    body: HoldBody,
+    response: Response,
+    services: UsesServices,
+    principal: Authenticated,
+    idempotency_key: IdempotencyKey = None,
+) -> HoldView:
     """Set money aside for later debits. A refusal is a final result of status `refused`, not an HTTP error.
 
     It is decided as a debit is, and counts towards the account's limits now; what captures it later doesn't count again.
     """
+    check_key(idempotency_key)
+    given = parse_transaction_id(body.hold_id, field="hold_id") if body.hold_id is not None else None
+    if given is None and idempotency_key is not None:
+        given = key_hold_id(principal.tenant, principal.name, idempotency_key)
+    content = {"hold": body.model_dump(mode="json")}
     request = HoldRequest(
         tenant=principal.tenant,
-        hold_id=parse_transaction_id(body.hold_id, field="hold_id") if body.hold_id is not None else str(uuid.uuid4()),
+        hold_id=given or str(uuid.uuid4()),
         account_id=parse_account_id(body.account_id, field="account_id"),
         amount=Money.parse(body.amount, body.currency),
         expires_at=parse_instant(body.expires_at, field="expires_at"),
         reference=body.reference,
         authorised_by=principal.name,
     )
-    hold, stored = await services.holds.authorise(request)
-    response.status_code = HTTPStatus.CREATED if stored else HTTPStatus.OK
+    bound = await bound_id(request.hold_id, content, services, principal, idempotency_key)
+    request = request.model_copy(update={"hold_id": bound})
+    hold, started = await services.hold_starter.authorise(request)
+    response.status_code = HTTPStatus.CREATED if started else HTTPStatus.OK
     response.headers["Location"] = f"/v1/holds/{hold.hold_id}"
     return HoldView.of(hold)
 
@@ -62,7 +75,9 @@ async def read_hold(hold_id: str, services: UsesServices, principal: Authenticat
 @router.post("/{hold_id}/void", responses=_NOT_FOUND | answer(409, "It was captured or refused, or has expired."))
 async def void(hold_id: str, services: UsesServices, principal: Authenticated) -> HoldView:
     """Release what an open hold still holds. Voiding it twice changes nothing."""
-    return HoldView.of(await services.holds.void(principal.tenant, parse_transaction_id(hold_id, field="hold_id")))
+    return HoldView.of(
+        await services.hold_starter.void(principal.tenant, parse_transaction_id(hold_id, field="hold_id"), by=principal.name)
+    )
 
 
 @router.post(
@@ -85,7 +100,10 @@ async def capture(
     """
     hold = await _hold(hold_id, services, principal)
     request = await capture_request(hold, body or CaptureBody(), services, principal, idempotency_key)
-    return await carry_out(request, services, prefer, response)
+    captured = await carry_out(request, services, prefer, response)
+    if hold.announced:
+        await services.hold_starter.captured(hold.tenant, hold.hold_id, request.transaction_id)
+    return captured
 
 
 async def _hold(hold_id: str, services: Services, principal: Principal) -> Hold:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
+    from starter.holds import HoldStarter
     from starter.submit import TemporalConnection, TransactionStarter
 
 
@@ -30,6 +31,7 @@ class Services:
     temporal: TemporalConnection
     accounts: PostgresAccounts
     holds: PostgresHolds
+    hold_starter: HoldStarter
     statements: PostgresStatements
     transactions: PostgresTransactions
     keys: PostgresApiKeys

@@ -131,7 +131,7 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
         UnknownAccountError: an account doesn't exist, or is the bank's own.
         IdempotencyKeyConflictError: the key was used with another body.
     """
-    _check_key(idempotency_key)
+    check_key(idempotency_key)
     given_id = parse_transaction_id(body.transaction_id) if body.transaction_id is not None else None
     money = Money.parse(body.amount, body.currency)
     sides, amounts = _sides(body, money)
@@ -144,7 +144,7 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
     given = given_id or (key_transaction_id(principal.tenant, principal.name, idempotency_key) if idempotency_key else str(uuid.uuid4()))
     return TransactionRequest(
         tenant=principal.tenant,
-        transaction_id=await _bound_id(given, _content(body), services, principal, idempotency_key),
+        transaction_id=await bound_id(given, _content(body), services, principal, idempotency_key),
         debtor=_reference(debtor),
         creditor=_reference(accounts.get("creditor")),
         shares=tuple(
@@ -171,7 +171,7 @@ async def _reversal(
         InvalidInputError: a field breaks a rule; an amount above what is left is the ledger's to refuse.
         IdempotencyKeyConflictError: the key was used with another body, or for another transaction.
     """
-    _check_key(idempotency_key)
+    check_key(idempotency_key)
     given = parse_transaction_id(body.transaction_id) if body.transaction_id is not None else None
     # Before the reversal is looked for: what it has taken back meanwhile is then in its record, and not missing here.
     original = await services.starter.look_up(principal.tenant, original_id)
@@ -184,7 +184,7 @@ async def _reversal(
     if given is None:
         given = reversal_transaction_id(principal.tenant, original_id) if part is None else str(uuid.uuid4())
     content = {"reverses": original_id, **body.model_dump(mode="json")}
-    transaction_id = await _bound_id(given, content, services, principal, idempotency_key)
+    transaction_id = await bound_id(given, content, services, principal, idempotency_key)
     asked_before = await _amount_asked_before(transaction_id, services, principal, reverses=original_id)
     left = Money(minor_units=whole.minor_units - original.reversed_amount, currency=whole.currency)
     return reversal_request(
@@ -208,7 +208,7 @@ async def capture_request(
         UnknownAccountError: the creditor doesn't exist, or is the bank's own.
         IdempotencyKeyConflictError: the key was used with another body, or for another hold.
     """
-    _check_key(idempotency_key)
+    check_key(idempotency_key)
     given = parse_transaction_id(body.transaction_id) if body.transaction_id is not None else None
     part = Money.parse(body.amount, hold.amount.currency) if body.amount is not None else None
     creditor = None
@@ -223,7 +223,7 @@ async def capture_request(
     if given is None:
         given = capture_transaction_id(principal.tenant, hold.hold_id) if part is None else str(uuid.uuid4())
     content = {"hold_id": hold.hold_id, **body.model_dump(mode="json")}
-    transaction_id = await _bound_id(given, content, services, principal, idempotency_key)
+    transaction_id = await bound_id(given, content, services, principal, idempotency_key)
     asked_before = await _amount_asked_before(transaction_id, services, principal, hold_id=hold.hold_id)
     return TransactionRequest(
         tenant=principal.tenant,
@@ -248,7 +248,7 @@ async def _amount_asked_before(
     return record.request.amount
 
 
-async def _bound_id(
+async def bound_id(
     transaction_id: str, content: dict[str, Any], services: Services, principal: Principal, idempotency_key: str | None
 ) -> str:
     """The transaction id that an idempotency key stands for; the one given where there is no key.
@@ -274,7 +274,12 @@ def _content(body: TransactionBody) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]}
 
 
-def _check_key(idempotency_key: str | None) -> None:
+def check_key(idempotency_key: str | None) -> None:
+    """Refuse a key that breaks the rule for keys.
+
+    Raises:
+        InvalidInputError: it does.
+    """
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidInputError(field="Idempotency-Key", value=idempotency_key, rule="must be 1 to 255 visible ASCII characters")
 

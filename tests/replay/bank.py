@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
@@ -127,6 +128,7 @@ class RecordedBank:
             self.client,
             self.settings.model_copy(update={"rates_max_age_days": max_age_days}),
             ledger=TroubledLedger(self.parts["ledger"], self.troubles),
+            holds=self.parts["holds"],
             outbox=self.parts["outbox"],
             publisher=TroubledPublisher(self.parts["publisher"], self.troubles),
             rates=TroubledRates(self.parts["rates"], self.troubles),
@@ -206,6 +208,7 @@ async def recorded_bank(*, postgres_url: str, temporal_address: str, kafka_boots
             settings=settings,
             parts={
                 "ledger": PostgresLedger(database),
+                "holds": PostgresHolds(database),
                 "outbox": PostgresOutbox(database),
                 "publisher": publisher,
                 "rates": EcbHistoryRates(),

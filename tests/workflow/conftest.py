@@ -144,7 +144,7 @@ async def open_bank(environment: WorkflowEnvironment) -> AsyncIterator[Bank]:
         opened.ledger.open_gates()
 
 
-async def search_attribute(handle: Handle, name: str) -> str | None:
+async def search_attribute(handle: WorkflowHandle[Any, Any], name: str) -> str | None:
     """The value of a Keyword search attribute of a workflow."""
     described = await handle.describe()
     values = [pair.value for pair in described.typed_search_attributes if pair.key.name == name]

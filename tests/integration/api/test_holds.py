@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
-from tests.integration.api.bank import Bank, assert_problem
+from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
+from infra.settings import Settings
+from infra.temporal.client import connect
+from ledger.commands import sign
+from ledger.holds import Hold, HoldRequest
+from ledger.ids import hold_workflow_id
+from ledger.money import Money
+from tests.integration.api.bank import Bank, Records, assert_problem, until
+from tests.stack_fixtures import RunningStack
 
 NEXT_WEEK = (dt.datetime.now(dt.UTC) + dt.timedelta(days=7)).isoformat()
 
@@ -158,3 +170,115 @@ async def test_a_hold_is_its_tenants_alone(bank: Bank, other_bank: Bank) -> None
         assert_problem(await bank.http.request(method, f"/v1/holds/7{path}"), 422, "invalid-input")
     assert_problem(await _authorise(other_bank, _body(account)), 422, "unknown-account")
     assert await _balance(bank, account) == ("10.00", "4.00", "6.00")
+
+
+async def _workflow(stack: RunningStack, bank: Bank, hold_id: str) -> WorkflowHandle[Any, Any]:
+    client = await connect(Settings(temporal_address=stack.temporal_address))
+    return client.get_workflow_handle(hold_workflow_id(bank.tenant, hold_id))
+
+
+def _told(records: Records, hold_id: str) -> list[str]:
+    """A hold's events that are published."""
+    found: str = records.one(
+        "SELECT coalesce(string_agg(substring(type FROM 'hold-([a-z]+)'), ' ' ORDER BY created_at), '') FROM event_outbox"
+        " WHERE subject = %s AND published_at IS NOT NULL",
+        hold_id,
+    )
+    return found.split()
+
+
+async def test_a_hold_has_a_workflow_in_which_operators_see_how_it_stands(bank: Bank, stack: RunningStack, records: Records) -> None:
+    account = await bank.open(funds="10.00")
+    hold_id = (await _authorise(bank, _body(account))).json()["hold_id"]
+    handle = await _workflow(stack, bank, hold_id)
+    described = await handle.describe()
+    attributes = {pair.key.name: pair.value for pair in described.typed_search_attributes}
+    assert (attributes["CasaflowKind"], attributes["CasaflowStatus"], attributes["CasaflowAccounts"]) == ("hold", "open", [account])
+    assert await described.static_summary() == f"Hold of 4.00 EUR on account {account}"
+    await _capture(bank, hold_id, amount="1.50", releases_hold=False)
+    async with asyncio.timeout(30):
+        while (await handle.query("current", result_type=Hold)).captured.decimal_string != "1.50":  # noqa: ASYNC110  a query can't wait
+            await asyncio.sleep(0.05)
+    await _capture(bank, hold_id, amount="1.00")
+    ended = Hold.model_validate(await handle.result())
+    assert (ended.status, ended.captured.decimal_string) == ("captured", "2.50")
+    await until(lambda: _told(records, hold_id) == ["authorised", "captured", "captured"])
+
+
+async def test_a_hold_expires_by_itself_and_its_workflow_ends(bank: Bank, stack: RunningStack, records: Records) -> None:
+    account = await bank.open(funds="10.00")
+    ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=4)
+    hold_id = (await _authorise(bank, _body(account, expires_at=ends.isoformat()))).json()["hold_id"]
+    ended = Hold.model_validate(await (await _workflow(stack, bank, hold_id)).result())
+    assert ended.status == "expired"
+    assert await _balance(bank, account) == ("10.00", "0.00", "10.00")
+    assert _told(records, hold_id) == ["authorised", "expired"]
+    assert (await _capture(bank, hold_id))["reason"]["code"] == "hold-expired"
+
+
+async def test_a_void_is_told_and_an_unsigned_one_is_not_obeyed(bank: Bank, stack: RunningStack, records: Records) -> None:
+    account = await bank.open(funds="10.00")
+    hold_id = (await _authorise(bank, _body(account))).json()["hold_id"]
+    handle = await _workflow(stack, bank, hold_id)
+    forged = sign(b"?" * 32, action="void", tenant=bank.tenant, transaction_id=hold_id, by="teller", at=dt.datetime.now(dt.UTC))
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update("void", forged)
+    assert await _balance(bank, account) == ("10.00", "4.00", "6.00")
+    assert (await bank.http.post(f"/v1/holds/{hold_id}/void")).json()["status"] == "voided"
+    await handle.result()
+    assert _told(records, hold_id) == ["authorised", "voided"]
+
+
+async def test_a_hold_whose_workflow_was_terminated_is_taken_over_by_its_void(bank: Bank, stack: RunningStack, records: Records) -> None:
+    account = await bank.open(funds="10.00")
+    hold_id = (await _authorise(bank, _body(account))).json()["hold_id"]
+    await (await _workflow(stack, bank, hold_id)).terminate()
+    assert (await bank.http.post(f"/v1/holds/{hold_id}/void")).json()["status"] == "voided"
+    await until(lambda: _told(records, hold_id) == ["authorised", "voided"])
+
+
+async def test_a_hold_from_before_it_had_a_workflow_is_captured_and_voided(bank: Bank, stack: RunningStack) -> None:
+    account = await bank.open(funds="10.00")
+    database = Database.open(stack.postgres_dsn, pool_size=1)
+    holds = []
+    for _ in range(2):
+        request = HoldRequest(
+            tenant=bank.tenant,
+            hold_id=str(uuid.uuid4()),
+            account_id=account,
+            amount=Money(minor_units=300, currency="EUR"),
+            expires_at=dt.datetime.fromisoformat(NEXT_WEEK),
+            authorised_by="teller",
+        )
+        holds.append((await PostgresHolds(database).authorise(request))[0].hold_id)
+    await database.close()
+    with psycopg.connect(stack.postgres_dsn) as connection:
+        connection.execute(
+            "UPDATE hold SET announced = false WHERE tenant = %s AND hold_id = ANY (CAST(%s AS uuid[]))", (bank.tenant, holds)
+        )
+        connection.execute("DELETE FROM event_outbox WHERE subject = ANY (%s)", (holds,))
+    assert (await _capture(bank, holds[0]))["status"] == "completed"
+    assert (await bank.http.post(f"/v1/holds/{holds[1]}/void")).json()["status"] == "voided"
+    assert await _balance(bank, account) == ("7.00", "0.00", "7.00")
+
+
+async def test_a_key_stands_for_one_hold(bank: Bank) -> None:
+    account = await bank.open(funds="10.00")
+    body = {name: value for name, value in _body(account).items() if name != "hold_id"}
+    key = {"Idempotency-Key": f"key-{uuid.uuid4()}"}
+    first, second = [await bank.http.post("/v1/holds", json=body, headers=key) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    assert await _balance(bank, account) == ("10.00", "4.00", "6.00")
+    other = await bank.http.post("/v1/holds", json={**body, "amount": "5.00"}, headers=key)
+    assert_problem(other, 422, "idempotency-key-conflict")
+    assert_problem(await bank.http.post("/v1/holds", json=body, headers={"Idempotency-Key": "a b"}), 422, "invalid-input")
+
+
+async def test_the_same_hold_asked_for_at_once_is_one_hold(bank: Bank) -> None:
+    account = await bank.open(funds="100.00")
+    body = _body(account)
+    answers = await asyncio.gather(*(_authorise(bank, body) for _ in range(8)))
+    assert [answer.status_code for answer in answers].count(201) == 1
+    assert {answer.status_code for answer in answers} == {200, 201}
+    assert await _balance(bank, account) == ("100.00", "4.00", "96.00")

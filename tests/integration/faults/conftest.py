@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.settings import Settings
@@ -77,6 +78,7 @@ async def parts(stack: RunningStack, bank: Bank) -> AsyncIterator[Parts]:
             await connect(bank.settings),
             bank.settings,
             ledger=PostgresLedger(behind),
+            holds=PostgresHolds(behind),
             outbox=PostgresOutbox(behind),
             publisher=publisher,
             rates=bank.rates,
