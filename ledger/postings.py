@@ -172,18 +172,25 @@ def credit_posting(debit: Posting, debited: Decision, *, conversion: Conversion 
     )
 
 
-def compensation_posting(debit: Posting, debited: Decision, refused: Decision) -> Posting:
-    """The leg that gives the debtor back exactly what the debit leg took, after the credit was refused for good."""
+def compensation_posting(debit: Posting, debited: Decision, *refused: Decision, because: Refusal | None = None) -> Posting:
+    """The leg that gives the debtor back exactly what the debit leg took.
+
+    Args:
+        debit: the debit leg as it was booked.
+        debited: its decision.
+        refused: decisions of the credits that were tried before.
+        because: why, where it isn't the first refusal.
+    """
     return Posting(
         request=debit.request,
         leg=LegName.COMPENSATION,
         amount=debit.amount,
         transit=debited.amount,
         value_date=debit.value_date,
-        earlier=(debited, refused),
+        earlier=(debited, *refused),
         status_if_posted=TransactionStatus.REVERSED,
         status_if_refused=TransactionStatus.PARKED,
-        because=refused.refusal,
+        because=because or next((decision.refusal for decision in refused), None),
     )
 
 

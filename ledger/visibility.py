@@ -15,11 +15,17 @@ REASON: Final = "CasaflowReason"
 CURRENCY: Final = "CasaflowCurrency"
 ACCOUNTS: Final = "CasaflowAccounts"
 """Debtor and creditor account ids."""
+WAITING_FOR: Final = "CasaflowWaitingFor"
+"""``approval`` or ``execution-date``; set only while it is waited for."""
+WAITING_UNTIL: Final = "CasaflowWaitingUntil"
+"""When the approval expires, or the execution date begins; of the last wait, where there is none any more."""
 
-KEYWORDS: Final = (TENANT, KIND, STATUS, REASON, CURRENCY)
+KEYWORDS: Final = (TENANT, KIND, STATUS, REASON, CURRENCY, WAITING_FOR)
 """Search attributes of Temporal type Keyword."""
 KEYWORD_LISTS: Final = (ACCOUNTS,)
 """Search attributes of Temporal type KeywordList."""
+DATETIMES: Final = (WAITING_UNTIL,)
+"""Search attributes of Temporal type Datetime."""
 
 FINGERPRINT_MEMO: Final = "fingerprint"
 """Memo key of the request's fingerprint, by which a repeat is told from a conflict while the workflow runs."""

@@ -12,13 +12,15 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from activities.casa import CasaActivities, LinkedInstruction
 from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
 from activities.notification import NotificationActivities, Publication
+from ledger.commands import Command
 from ledger.postings import Posting, compensation_posting, conversion_pair, conversion_refusal, credit_posting, first_posting
 from ledger.rates import Conversion, convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import TransactionKind, TransactionRequest
-from ledger.results import Rejection, TransactionResult, TransactionStatus
+from ledger.results import Rejection, TransactionResult, TransactionStatus, WaitingFor, WaitingKind
 from workflows import policies, visibility
 from workflows.services import call, uninterrupted
+from workflows.waiting import APPROVE, CANCELLED, DECLINE, Waits, booking_day
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,7 +36,7 @@ class _Prepared:
     refusal: Refusal | None = None
 
 
-_CANCELLED = _Prepared(refusal=Refusal(code=RefusalCode.CANCELLED, detail="it was cancelled before posting had begun"))
+_CANCELLED = _Prepared(refusal=CANCELLED)
 
 
 @workflow.defn
@@ -46,18 +48,24 @@ class TransactionWorkflow:
         self._request = request
         self._result = TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
         self._retry_asked = False
+        self._waits = Waits(request, show=self._show_wait, record=self._record)
 
     @workflow.run
     async def run(self, request: TransactionRequest) -> TransactionResult:
         """Carry the transaction out. A cancel counts until the first posting begins, and never after it."""
-        booking_date = workflow.now().date()
+        booking_date = booking_day(request)
         try:
-            prepared = _CANCELLED if workflow.cancellation_reason() is not None else await self._prepare(request, booking_date)
+            refusal = CANCELLED if workflow.cancellation_reason() is not None else await self._waits.before_posting()
+            booking_date = booking_day(request)
+            prepared = _Prepared(refusal=refusal) if refusal is not None else await self._prepare(request, booking_date)
         except asyncio.CancelledError:
             prepared = _CANCELLED
+        if self._waits.cancelled is not None:
+            prepared = _Prepared(refusal=self._waits.cancelled)
         return await uninterrupted(self._settle(request, prepared, booking_date))
 
     async def _settle(self, request: TransactionRequest, prepared: _Prepared, booking_date: dt.date) -> TransactionResult:
+        await self._waits.posting_begins()
         while prepared.refusal is not None:
             if await self._rejected(prepared.refusal):
                 return await self._finish()
@@ -70,6 +78,10 @@ class TransactionWorkflow:
         decided = await self._post(first)
         if request.kind is TransactionKind.TRANSFER and decided.posted:
             debit = _as_booked(first, decided)
+            refusal = await self._waits.before_credit()
+            if refusal is not None:
+                await self._compensate(compensation_posting(debit, decided, because=refusal))
+                return await self._finish()
             credited = await self._post(credit_posting(debit, decided, conversion=prepared.conversion))
             if not credited.posted:
                 await self._compensate(compensation_posting(debit, decided, credited))
@@ -83,11 +95,59 @@ class TransactionWorkflow:
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._result
 
-    @workflow.update(description="Waits until the status is final, and answers it. Publishing may still be under way.")
+    @workflow.update(
+        description="Waits until the status is final, or somebody or some day is waited for. Publishing may still be under way."
+    )
     async def final_result(self) -> TransactionResult:
-        """The result, as soon as the transaction is posted or refused for good."""
+        """The result, as soon as the transaction is posted or refused for good, or waits for what may take days."""
+        await workflow.wait_condition(lambda: self._result.final or self._result.waiting_for is not None)
+        return self._result
+
+    @workflow.update(description="A second person lets the transaction go on. Only casaflow's API can send it, which says who asks.")
+    async def approve(self, command: Command) -> TransactionResult:
+        """Take an approval, and answer once the transaction is final, parked, or waits for its date."""
+        return await self._decided(command)
+
+    @approve.validator
+    def _refuse_approval(self, command: Command) -> None:
+        self._waits.refuse_decision(command, action=APPROVE)
+
+    @workflow.update(description="A second person refuses the transaction. Only casaflow's API can send it, which says who asks.")
+    async def decline(self, command: Command) -> TransactionResult:
+        """Take a refusal, and answer once nothing is posted, or what was posted is compensated."""
+        return await self._decided(command)
+
+    @decline.validator
+    def _refuse_decline(self, command: Command) -> None:
+        self._waits.refuse_decision(command, action=DECLINE)
+
+    @workflow.update(description="Ends the transaction before its posting has begun. Only casaflow's API can send it, which says who asks.")
+    async def cancel(self, command: Command) -> TransactionResult:
+        """Take a cancel, and answer once it is recorded that nothing is posted."""
+        self._waits.cancel(command)
         await workflow.wait_condition(lambda: self._result.final)
         return self._result
+
+    @cancel.validator
+    def _refuse_cancel(self, command: Command) -> None:
+        self._waits.refuse_cancel(command)
+
+    async def _decided(self, command: Command) -> TransactionResult:
+        self._waits.decide(command)
+        await workflow.wait_condition(self._stands_after_a_decision)
+        return self._result
+
+    def _stands_after_a_decision(self) -> bool:
+        waits_on = self._result.waiting_for is not None and self._result.waiting_for.what is not WaitingKind.APPROVAL
+        return self._result.final or self._result.status is TransactionStatus.PARKED or waits_on
+
+    def _show_wait(self, waiting_for: WaitingFor | None) -> None:
+        self._result = self._result.model_copy(update={"waiting_for": waiting_for})
+        workflow.upsert_search_attributes(visibility.waiting_attributes(waiting_for))
+        workflow.set_current_details(visibility.waiting_details(self._request, waiting_for) if waiting_for is not None else "")
+
+    async def _record(self, command: Command) -> None:
+        """Keep a command with the transaction."""
 
     @workflow.query(description="How the transaction stands now.")
     def current(self) -> TransactionResult:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
 from ledger import visibility
 from ledger.holds import HoldStatus
-from ledger.results import TransactionStatus
+from ledger.results import TransactionStatus, WaitingFor, WaitingKind
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from ledger.commands import Command
     from ledger.decisions import Decision
     from ledger.holds import Hold, HoldRequest
@@ -27,6 +26,8 @@ _STATUS: Final = SearchAttributeKey.for_keyword(visibility.STATUS)
 _REASON: Final = SearchAttributeKey.for_keyword(visibility.REASON)
 _CURRENCY: Final = SearchAttributeKey.for_keyword(visibility.CURRENCY)
 _ACCOUNTS: Final = SearchAttributeKey.for_keyword_list(visibility.ACCOUNTS)
+_WAITING_FOR: Final = SearchAttributeKey.for_keyword(visibility.WAITING_FOR)
+WAITING_UNTIL_KEY: Final = SearchAttributeKey.for_datetime(visibility.WAITING_UNTIL)
 _MOST_ACCOUNTS: Final = 50
 """Of account ids with 34 characters at most; the server takes 2 KiB in one search attribute, and refuses the start above that."""
 
@@ -123,6 +124,41 @@ def order_outcome_details(run: RunKey | None, result: TransactionResult | None, 
         return f"### Nothing done\n\n{why.capitalize()}."
     how = result.status.value if result is not None else "not known: look the transaction up"
     return f"### Ended\n\nDue date {run.due_date}, attempt {run.attempt}: transaction `{run.transaction_id}` is {how}."
+
+
+def waiting_attributes(waiting_for: WaitingFor | None) -> list[SearchAttributeUpdate[Any]]:
+    """What changes when a wait begins; None: when it is over. The instant stays: it tells of nothing once nothing is waited for."""
+    if waiting_for is None:
+        return [_WAITING_FOR.value_unset()]
+    return [_WAITING_FOR.value_set(waiting_for.what.value), WAITING_UNTIL_KEY.value_set(waiting_for.until)]
+
+
+def waiting_for_of(attributes: TypedSearchAttributes) -> WaitingFor | None:
+    """What a transaction waits for, as its search attributes tell; None: nothing that takes days."""
+    what, until = attributes.get(_WAITING_FOR), attributes.get(WAITING_UNTIL_KEY)
+    return WaitingFor(what=WaitingKind(what), until=until) if what is not None and until is not None else None
+
+
+def waiting_details(request: TransactionRequest, waiting_for: WaitingFor) -> str:
+    """Markdown while a transaction waits: for whom or what, until when, and who can do what about it."""
+    identifier, until = request.transaction_id, waiting_for.until.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    cancel = (
+        f"Nothing is posted yet, so it can be cancelled: `casaflow transaction cancel {identifier}`, "
+        f"or `POST /v1/transactions/{identifier}/cancel`."
+    )
+    if waiting_for.what is WaitingKind.EXECUTION_DATE:
+        return f"### Waiting for its execution date\n\nIt is posted on {request.requested_execution_date}, from {until} on.\n\n{cancel}"
+    before_credit = request.waits_between_legs
+    stands = "The debit is posted, and the money stands in the internal account `transit`." if before_credit else cancel
+    otherwise = "the debit is taken back, and the transaction ends as reversed" if before_credit else "it ends as rejected"
+    return (
+        f"### Waiting for an approval\n\nUntil {until} somebody other than `{request.submitted_by}`, with an API key of the scope "
+        f"`transactions:approve`, may\n\n"
+        f"- approve: `casaflow transaction approve {identifier}`, or `POST /v1/transactions/{identifier}/approve`\n"
+        f"- decline: `casaflow transaction decline {identifier} --reason …`, or `POST /v1/transactions/{identifier}/decline`\n\n"
+        f"Declined, or not approved by then, {otherwise}. {stands}\n\n"
+        "An update from this page is refused: nobody knows who sent it."
+    )
 
 
 def is_parked(attributes: TypedSearchAttributes) -> bool:

@@ -236,7 +236,9 @@ LEDGER_RULES: Final = (
                     AND CASE kind WHEN 'deposit' THEN legs[1] = 'credit refused'
                                   WHEN 'withdrawal' THEN legs[1] IN ('debit refused', 'fee refused')
                                   ELSE legs[1] IN ('debit refused', 'fee refused', 'credit refused') END
-               WHEN 'reversed' THEN kind = 'transfer' AND legs = '{compensation posted,credit refused,debit posted}'
+               -- A credit that wasn't approved was never tried.
+               WHEN 'reversed' THEN kind = 'transfer'
+                    AND legs IN ('{compensation posted,credit refused,debit posted}', '{compensation posted,debit posted}')
                ELSE kind = 'transfer' AND legs IN ('{debit posted}', '{credit refused,debit posted}') END, false)
         """,
     ),

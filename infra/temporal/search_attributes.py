@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TYPES: Final = {
     **dict.fromkeys(visibility.KEYWORDS, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
     **dict.fromkeys(visibility.KEYWORD_LISTS, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST),
+    **dict.fromkeys(visibility.DATETIMES, IndexedValueType.INDEXED_VALUE_TYPE_DATETIME),
 }
 """Every search attribute of casaflow with its Temporal type."""
 
@@ -72,7 +73,7 @@ async def _until_visible(client: Client, namespace: str) -> None:
 
 async def _searchable(client: Client) -> bool:
     # The list shows an attribute before the frontend's cache maps it; until then a start that carries it is refused.
-    query = " AND ".join(f"{name} = 'none'" for name in TYPES)
+    query = " AND ".join(f"{name} IS NULL" for name in TYPES)
     try:
         await client.count_workflows(query)
     except RPCError as error:
