@@ -400,7 +400,7 @@ async def test_whoever_waits_for_the_result_hears_that_somebody_else_is_waited_f
 
 async def test_a_wait_outlives_the_worker_and_another_one_carries_it_on(bank: Bank) -> None:
     idle = Bank(bank.environment, ledger=bank.ledger, publisher=bank.publisher)
-    async with idle.worker():
+    async with idle.worker(max_cached_workflows=0):  # the test server would go on looking for a worker that had it cached
         handle = await start(idle, before="credit")
         await waits_for(handle, WaitingKind.APPROVAL)
     assert await search_attribute(handle, visibility.WAITING_FOR) == "approval"  # no worker runs
