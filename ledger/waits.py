@@ -142,7 +142,7 @@ def _check_before_credit(request: TransactionRequest, *, needed: bool) -> None:
     rule = None
     if needed:
         rule = "must be posting: the bank wants this amount approved before anything is posted"
-    elif request.posts_linked:
+    elif not request.is_plain:
         rule = "must be posting: with a fee, several creditors, a balancing amount, a hold, a reversal or an override all is posted at once"
     elif request.kind is not TransactionKind.TRANSFER:
         rule = f"must be posting: a {request.kind} has no credit after its debit"
