@@ -34,6 +34,7 @@ from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
+from infra.temporal.deployment import deployment_config
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
 from workflows.hold import HoldWorkflow
@@ -102,6 +103,7 @@ def transaction_worker(
             hold.look_up,
         ],
         workflow_runner=workflow_runner(),
+        deployment_config=deployment_config(settings),
         # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.
         max_concurrent_workflow_tasks=100,
         max_concurrent_local_activities=100,

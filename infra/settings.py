@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     transfers: Literal["linked", "saga"] = "linked"
     """``linked``: a plain transfer posts both legs in one database transaction. ``saga``: one after the other, for accounts in
     different databases."""
+    worker_deployment: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    """Name of the worker deployment whose versions `casaflow promote` makes current; ``up`` says ``casaflow``. Unless set, workers have no
+    versions: every worker of the task queue takes every run."""
+    worker_build_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """The version of a worker within its deployment; unless set, the package's version with a digest of its sources."""
 
     kafka_bootstrap_servers: str | None = None
     """Comma-separated ``host:port`` list. Set: replaces the embedded Kafka broker."""

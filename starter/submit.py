@@ -19,6 +19,7 @@ from ledger.ids import workflow_id
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.visibility import FINGERPRINT_MEMO
 from workflows.transaction import TransactionWorkflow
+from workflows.versioning import versioning_override
 from workflows.visibility import attributes_at_start, is_parked, static_details, static_summary
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class TransactionStarter:
                 search_attributes=attributes_at_start(request),
                 static_summary=static_summary(request),
                 static_details=static_details(request),
+                versioning_override=versioning_override(request),
                 rpc_timeout=_RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:

@@ -26,6 +26,7 @@ from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
 from infra.temporal.client import connect
+from infra.temporal.deployment import DEPLOYMENT, WorkerDeployment, installed_build_id
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.commands import MIN_SECRET_BYTES
 from ledger.errors import UnavailableError
@@ -41,6 +42,7 @@ WORKERS: Final = 1
 CONSUMERS: Final = ("audit",)
 """Groups that the stack runs, each by a process of its own."""
 _POLL_SECONDS: Final = 0.2
+_PROMOTE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Servers:
         return self.settings.model_copy(update={"temporal_address": self.temporal_address})
 
     @property
+    def deployment(self) -> tuple[str, str]:
+        """Name and build id of the workers' deployment. Fixed when the stack starts: a worker that is started again stays what it was."""
+        return self.settings.worker_deployment or DEPLOYMENT, self.settings.worker_build_id or installed_build_id()
+
+    @property
     def environment(self) -> dict[str, str]:
         """What configures worker, API and consumers: environment variables and nothing else."""
         given = self.settings.model_fields_set
@@ -105,6 +112,7 @@ class Servers:
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }
+        environment["CASAFLOW_WORKER_DEPLOYMENT"], environment["CASAFLOW_WORKER_BUILD_ID"] = self.deployment
         # Without a network there are only the rates that came with the wheel, and they age with it. Each leg records its rate's date.
         if "rates_source" not in given:
             environment["CASAFLOW_RATES_SOURCE"] = "ecb-history"
@@ -234,6 +242,27 @@ def _command_secrets(settings: Settings, home: StackHome) -> str:
     if not home.command_secret_file.exists():
         write_private(home.command_secret_file, secrets.token_urlsafe(MIN_SECRET_BYTES) + "\n")
     return home.command_secret_file.read_text(encoding="ascii").strip()
+
+
+async def promote_workers(servers: Servers, say: Callable[[str], None]) -> None:
+    """Make the version of the workers the current one, and move what versions before it have left: of those no worker runs any more.
+
+    Raises:
+        UnavailableError: Temporal did not answer, or takes no such version.
+    """
+    name, build_id = servers.deployment
+    deployment = WorkerDeployment(await connect(servers.temporal_settings), name, servers.settings.task_queue)
+    before = await deployment.current()
+    await deployment.set_current(build_id, within_seconds=_PROMOTE_SECONDS)
+    # A Temporal that is the user's may have other workers, which still serve their own runs.
+    ours = servers.settings.temporal_address is None
+    moves = await deployment.move_left(also_served=ours)
+    if before not in {None, build_id}:
+        say(f"workers are now of version {build_id}; before they were of {before}")
+    for run in moves.moved:
+        say(f"{run.workflow_id} was left by version {run.build_id}, and goes on with this one")
+    for left, count in moves.served.items():
+        say(f"{count} runs stay with version {left}, whose workers still poll")
 
 
 def worker_parts(servers: Servers) -> list[Part]:

@@ -19,7 +19,7 @@ from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
 from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, cache_folder
-from infra.stack.parts import Part, consumer_parts, prepare_servers, provision, worker_parts
+from infra.stack.parts import Part, consumer_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
 
@@ -117,6 +117,11 @@ class Supervisor:
             pids=Pids(),
         )
         await self._start_all([*workers, api, *consumers])
+        try:
+            await promote_workers(servers, self._say)
+        except CasaflowError as error:
+            message = f"the workers' version can't be made the current one: {error}"
+            raise StackError(message) from error
         self._state.ready = True
         self._write_state()
         self._say(f"ready after {time.monotonic() - started:.1f} s")

@@ -1,0 +1,181 @@
+"""A worker's version goes away: what it had begun is found, reported, and carried on by the version that is current."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from temporalio.client import Client
+from temporalio.common import AutoUpgradeVersioningOverride
+
+from infra.settings import Settings
+from infra.temporal.client import connect
+from infra.temporal.deployment import WorkerDeployment, deployment_config
+from ledger.errors import UnavailableError
+from ledger.results import TransactionStatus
+from tests.integration.faults.bank import Bank, Handle
+from tests.integration.temporal.conftest import MakeWorker, OpenBank
+from tests.stack_fixtures import RunningStack, run_casaflow
+from tests.workflow.conftest import eventually
+from workflows.transaction import TransactionWorkflow
+
+PATIENCE_SECONDS = 60
+
+
+@contextmanager
+def credits_are_refused_by_a_defect(stack: RunningStack, tenant: str) -> Iterator[None]:
+    """The database refuses every credit of one tenant, though the rules allow it, so that transfers park."""
+    name = sql.Identifier(f"defect_{uuid.uuid4().hex[:12]}")
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+        refusal = sql.SQL("ALTER TABLE offline_entry ADD CONSTRAINT {} CHECK (tenant <> {}) NOT VALID")
+        connection.execute(refusal.format(name, sql.Literal(tenant)))
+        try:
+            yield
+        finally:
+            connection.execute(sql.SQL("ALTER TABLE offline_entry DROP CONSTRAINT {}").format(name))
+
+
+async def _parked(bank: Bank, stack: RunningStack, **fields: Any) -> Handle:
+    """A transfer whose debit is posted, and that no retry can bring on."""
+    with credits_are_refused_by_a_defect(stack, bank.tenant):
+        handle: Handle = await bank._start(debtor="E1", creditor="E2", amount="3.07", **fields)
+        await eventually(lambda: _is_parked(handle), seconds=PATIENCE_SECONDS)
+    return handle
+
+
+async def _is_parked(handle: Handle) -> bool:
+    return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
+
+
+def _deployment(client: Client, settings: Settings) -> WorkerDeployment:
+    assert settings.worker_deployment is not None
+    return WorkerDeployment(client, settings.worker_deployment, settings.task_queue)
+
+
+@pytest.fixture
+async def bank(open_bank_with: OpenBank, settings: Settings) -> Bank:
+    opened: Bank = await open_bank_with(settings)
+    return opened
+
+
+@pytest.fixture
+async def deployment(settings: Settings) -> WorkerDeployment:
+    return _deployment(await connect(settings), settings)
+
+
+async def test_a_parked_transaction_whose_version_went_away_goes_on_with_the_current_one(
+    bank: Bank, deployment: WorkerDeployment, stack: RunningStack, make_worker: MakeWorker
+) -> None:
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        handle = await _parked(bank, stack)
+        assert await deployment.polling() == {"A"}
+    async with await make_worker(bank, worker_build_id="B"):
+        await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
+        await eventually(lambda: _left(deployment, [(handle.id, "A")]), seconds=PATIENCE_SECONDS)
+        # Its workers are gone, which the server learns by their silence only; whoever has stopped them knows.
+        assert (await deployment.move_left()).served == {"A": 1}
+        moves = await deployment.move_left(also_served=True)
+        assert [(run.workflow_id, run.build_id) for run in moves.moved] == [(handle.id, "A")]
+        await handle.signal(TransactionWorkflow.retry)
+        assert (await handle.result()).status is TransactionStatus.COMPLETED
+        await eventually(lambda: _left(deployment, []), seconds=PATIENCE_SECONDS)
+    bank.assert_each_transaction_completed_once()
+    bank.assert_money_is_neither_lost_nor_made()
+
+
+async def _left(deployment: WorkerDeployment, expected: list[tuple[str, str]]) -> bool:
+    return [(run.workflow_id, run.build_id) for run in await deployment.left()] == expected
+
+
+async def test_a_transaction_stays_with_the_version_that_began_it_while_that_one_has_workers(
+    bank: Bank, deployment: WorkerDeployment, stack: RunningStack, make_worker: MakeWorker
+) -> None:
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        handle = await _parked(bank, stack)
+        async with await make_worker(bank, worker_build_id="B"):
+            await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
+            moves = await deployment.move_left()
+            assert (moves.moved, dict(moves.served)) == ((), {"A": 1})
+            await handle.signal(TransactionWorkflow.retry)
+            assert (await handle.result()).status is TransactionStatus.COMPLETED
+            assert await _versions(handle) == {"A"}
+            (later,) = await bank.submit(1)
+            assert (await later.result()).status is TransactionStatus.COMPLETED
+            assert await _versions(later) == {"B"}
+
+
+async def _versions(handle: Handle) -> set[str]:
+    """The build ids of the workers that completed the workflow's tasks."""
+    events = (await handle.fetch_history()).events
+    completed = [event.workflow_task_completed_event_attributes for event in events]
+    return {attributes.deployment_version.build_id for attributes in completed if attributes.deployment_version.build_id}
+
+
+async def test_one_that_was_started_to_wait_goes_on_with_a_new_version_unasked(
+    bank: Bank, deployment: WorkerDeployment, stack: RunningStack, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same override that `workflows.versioning` gives to an approval and to a date ahead; here it parks, which takes no colleague.
+    monkeypatch.setattr("starter.submit.versioning_override", lambda _request: AutoUpgradeVersioningOverride())
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        handle = await _parked(bank, stack)
+    async with await make_worker(bank, worker_build_id="B"):
+        await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
+        assert await deployment.left() == []
+        await handle.signal(TransactionWorkflow.retry)
+        assert (await handle.result()).status is TransactionStatus.COMPLETED
+
+
+async def test_a_version_that_no_worker_polls_for_does_not_become_current(
+    bank: Bank, deployment: WorkerDeployment, make_worker: MakeWorker
+) -> None:
+    with pytest.raises(UnavailableError, match="worker is not available: version A of evolving-"):
+        await deployment.set_current("A", within_seconds=1)
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        with pytest.raises(UnavailableError, match="can't be the current one after 1 s"):
+            await deployment.set_current("B", within_seconds=1)
+    assert await deployment.current() == "A"
+
+
+async def test_the_command_promotes_reports_and_moves(
+    bank: Bank, deployment: WorkerDeployment, stack: RunningStack, make_worker: MakeWorker
+) -> None:
+    settings = bank.settings
+    environment = {
+        **stack.environment(),
+        "CASAFLOW_TEMPORAL_ADDRESS": stack.temporal_address,
+        "CASAFLOW_TASK_QUEUE": settings.task_queue,
+        "CASAFLOW_WORKER_DEPLOYMENT": str(settings.worker_deployment),
+    }
+
+    async def promote(*arguments: str) -> tuple[int, str]:
+        import asyncio  # noqa: PLC0415
+
+        done = await asyncio.to_thread(run_casaflow, "promote", *arguments, environment=environment, timeout_seconds=120)
+        return done.returncode, done.stdout + done.stderr
+
+    async with await make_worker(bank, worker_build_id="A"):
+        assert await promote("A") == (0, "current version: A\n")
+        handle = await _parked(bank, stack)
+    async with await make_worker(bank, worker_build_id="B"):
+        assert await promote("B") == (0, "current version: B\n1 runs stay with version A, whose workers still poll\n")
+        assert await promote("B", "--move-all") == (0, f"current version: B\nmoved {handle.id}, of version A\n")
+        await handle.signal(TransactionWorkflow.retry)
+        assert (await handle.result()).status is TransactionStatus.COMPLETED
+        code, shown = await promote("--report")
+        assert (code, shown.splitlines()[0]) == (0, "current version: B")
+    code, shown = await promote("C", "--within", "0.5")
+    assert code == 3
+    assert "version C of evolving-" in shown
+
+
+def test_workers_have_no_version_unless_a_deployment_is_named() -> None:
+    assert deployment_config(Settings(worker_deployment=None)) is None
