@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, WorkflowRunner
 
 from workflows.sandbox import workflow_runner
 
@@ -32,14 +32,14 @@ class NoLongerReplaysError(AssertionError):
     """A change of the workflow broke running transactions; the message says what to do."""
 
 
-async def replay(recording: Path, workflow: type) -> None:
-    """Replay a recording with a workflow class, as the worker would after a deployment.
+async def replay(recording: Path, *workflows: type, runner: WorkflowRunner | None = None) -> None:
+    """Replay a recording with these workflow classes, as the worker would after a deployment; the runner is the worker's unless given.
 
     Raises:
         NoLongerReplaysError: the class doesn't do what the history says.
     """
     history = load(recording)
-    replayer = Replayer(workflows=[workflow], workflow_runner=workflow_runner(), data_converter=pydantic_data_converter)
+    replayer = Replayer(workflows=workflows, workflow_runner=runner or workflow_runner(), data_converter=pydantic_data_converter)
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     if result.replay_failure is not None:
         message = f"{recording.name} no longer replays: {result.replay_failure}\n\n{ADVICE}"

@@ -1,0 +1,49 @@
+"""`casaflow up` with other code than before: what the version before has left goes on, a parked transaction too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import psycopg
+
+from infra.settings import Settings
+from infra.temporal.client import connect
+from ledger.ids import workflow_id
+from tests.integration.stack.conftest import Home, call, deposit
+
+REFUSE = "ALTER TABLE offline_entry ADD CONSTRAINT defect CHECK (account_id <> 'V2') NOT VALID"
+"""A defect, since the rules allow what it refuses."""
+
+
+async def _retry(stack: dict[str, Any], transaction_id: str) -> None:
+    client = await connect(Settings(temporal_address=stack["temporal_address"]))
+    await client.get_workflow_handle(workflow_id("main", transaction_id)).signal("retry")
+
+
+def test_a_parked_transaction_goes_on_after_up_with_a_new_version(stopped: Home) -> None:
+    home = Home(stopped.path, {"CASAFLOW_WORKER_BUILD_ID": "before"})
+    home.up()
+    deposit(home.stack(), "V1", "100.00")
+    call(home.stack(), "POST", "/v1/accounts", {"account_id": "V2", "currency": "EUR"})
+    with psycopg.connect(home.stack()["postgres_dsn"], autocommit=True) as database:
+        database.execute(REFUSE)
+    # A fee would post all legs at once; an approval between the legs would wait for somebody.
+    asked = {"transaction_id": str(uuid.uuid4()), "debtor": "V1", "creditor": "V2", "amount": "5.00", "currency": "EUR"}
+    assert call(home.stack(), "POST", "/v1/transactions", asked)["status"] == "parked"
+    home.down()
+    home.settings["CASAFLOW_WORKER_BUILD_ID"] = "after"
+    home.up()
+    said = home.log("supervisor")
+    assert "workers are now of version after; before they were of before" in said
+    assert f"{workflow_id('main', asked['transaction_id'])} was left by version before, and goes on with this one" in said
+    with psycopg.connect(home.stack()["postgres_dsn"], autocommit=True) as database:
+        database.execute("ALTER TABLE offline_entry DROP CONSTRAINT defect")
+    asyncio.run(_retry(home.stack(), asked["transaction_id"]))
+    assert call(home.stack(), "POST", "/v1/transactions", asked)["status"] == "completed"
+    report = home.casaflow("promote", "--report", "--json")
+    assert report.returncode == 0, report.stderr
+    assert json.loads(report.stdout)["current"] == "after"
+    home.down()
