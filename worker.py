@@ -32,9 +32,9 @@ from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
+from infra.temporal.deployment import deployment_config
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
-from infra.temporal.deployment import deployment_config
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
 from workflows.hold import HoldWorkflow

@@ -19,7 +19,8 @@ def test_every_payload_of_older_histories_can_still_be_read() -> None:
 
 
 def test_what_payloads_have_gained_is_written_down() -> None:
-    assert schemas() == baseline(), LATER
+    if schemas() != baseline():  # the schemas themselves are too long to be shown
+        pytest.fail(LATER)
 
 
 def test_the_payloads_of_all_workflows_and_activities_are_watched() -> None:

@@ -170,7 +170,12 @@ async def open_bank(stack: RunningStack, database: Database, settings: Settings)
         stack=stack,
         settings=settings,
         client=await connect(settings),
-        starter=TransactionStarter(TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue),
+        starter=TransactionStarter(
+            TemporalConnection(settings),
+            PostgresTransactions(database),
+            task_queue=settings.task_queue,
+            transfers=settings.transfers,
+        ),
         tenant=f"faults-{uuid.uuid4().hex[:12]}",
     )
     accounts = PostgresAccounts(database)

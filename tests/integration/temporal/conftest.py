@@ -35,6 +35,7 @@ def settings(stack: RunningStack) -> Settings:
         temporal_address=stack.temporal_address,
         postgres_url=SecretStr(stack.postgres_dsn),
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
+        transfers="saga",  # so that one can park between its legs
         rates_source="ecb-history",
         rates_max_age_days=36_500,
     )
