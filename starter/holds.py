@@ -20,6 +20,7 @@ from ledger.holds import Hold, HoldRequest, HoldStatus, check_hold, check_void
 from ledger.ids import hold_workflow_id
 from workflows import visibility
 from workflows.hold import HoldInstruction, HoldWorkflow
+from workflows.versioning import GOES_ON_WITH_EACH_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +146,7 @@ class HoldStarter:
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 search_attributes=visibility.attributes_of_new_hold(request),
                 static_summary=visibility.hold_summary(request),
+                versioning_override=GOES_ON_WITH_EACH_VERSION,
                 rpc_timeout=_RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from temporalio.common import AutoUpgradeVersioningOverride
 
 if TYPE_CHECKING:
     from ledger.requests import TransactionRequest
+
+GOES_ON_WITH_EACH_VERSION: Final = AutoUpgradeVersioningOverride()
+"""For what waits for minutes or days: a hold always, a transaction sometimes. Their code changes by `workflow.patched` only."""
 
 
 def versioning_override(request: TransactionRequest) -> AutoUpgradeVersioningOverride | None:
@@ -17,4 +20,4 @@ def versioning_override(request: TransactionRequest) -> AutoUpgradeVersioningOve
     since it is parked, is moved by `casaflow promote`.
     """
     waits = request.approval is not None or request.executes_at is not None
-    return AutoUpgradeVersioningOverride() if waits else None
+    return GOES_ON_WITH_EACH_VERSION if waits else None

@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.settings import Settings
@@ -70,6 +71,7 @@ async def make_worker(stack: RunningStack, database: Database) -> AsyncIterator[
                 await connect(settings),
                 settings,
                 ledger=PostgresLedger(database),
+                holds=PostgresHolds(database),
                 outbox=PostgresOutbox(database),
                 publisher=publisher,
                 rates=bank.rates,
