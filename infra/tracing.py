@@ -42,7 +42,7 @@ def start_tracing(settings: Settings, *, service: str) -> None:
         settings: with the endpoint.
         service: `service.name` of the spans.
     """
-    if settings.otlp_endpoint is None:
+    if not settings.otlp_endpoint:
         return
     # Only here: the exporter and the SDK take some hundred milliseconds to load, which a process that isn't traced doesn't pay.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

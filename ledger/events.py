@@ -38,7 +38,7 @@ HOLD_AUTHORISED_V1: Final = "casaflow.casa.hold-authorised.v1"
 HOLD_CAPTURED_V1: Final = "casaflow.casa.hold-captured.v1"
 HOLD_VOIDED_V1: Final = "casaflow.casa.hold-voided.v1"
 HOLD_EXPIRED_V1: Final = "casaflow.casa.hold-expired.v1"
-_FINISHED_TYPES: Final = {
+FINISHED_TYPES: Final = {
     TransactionStatus.COMPLETED: "casaflow.accounting.transaction-completed.v1",
     TransactionStatus.REJECTED: "casaflow.accounting.transaction-rejected.v1",
     TransactionStatus.REVERSED: "casaflow.accounting.transaction-reversed.v1",
@@ -400,7 +400,7 @@ class EventWriter:
         )
         self._id(DEBITED_V1 if posting.is_debit else CREDITED_V1, f"{posting.leg.value}/{account_id}" if several else posting.leg.value)
         if posting.status_if_posted is TransactionStatus.COMPLETED:
-            self._id(_FINISHED_TYPES[TransactionStatus.COMPLETED], "")
+            self._id(FINISHED_TYPES[TransactionStatus.COMPLETED], "")
 
     def events(
         self, decisions: Sequence[Decision], *, status: TransactionStatus, reason: Refusal | None, earlier: Sequence[Decision] = ()
@@ -446,7 +446,7 @@ class EventWriter:
             f'"finished_at":"{_utc(time)}"}}'
         )
         request = self._request
-        event_type = _FINISHED_TYPES[status]
+        event_type = FINISHED_TYPES[status]
         return WrittenEvent(
             self._id(event_type, ""), TOPIC_TRANSACTION_FINISHED, f"{request.tenant}/{request.transaction_id}", event_type, self._source,
             request.transaction_id, time, data,

@@ -132,6 +132,10 @@ class ApiClient:
         """A transaction as it stands."""
         return await self._send(lambda: self._http.get(f"/v1/transactions/{parse_transaction_id(transaction_id)}"))
 
+    async def explanation(self, transaction_id: str) -> dict[str, Any]:
+        """What became of a transaction, from the request to the last consumer."""
+        return await self._send(lambda: self._http.get(f"/v1/transactions/{parse_transaction_id(transaction_id)}/explanation"))
+
     async def reverse(self, transaction_id: str, body: dict[str, Any], *, wait_seconds: int) -> dict[str, Any]:
         """Take a transaction back, or a part of it; a part with a transaction id of its own, so that this may be repeated."""
         path = f"/v1/transactions/{parse_transaction_id(transaction_id)}/reverse"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from infra.settings import Settings
 from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
 from infra.stack.model import Health, StackError, without_password
+from starter.web_ui import view_link, views
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +110,11 @@ def show_status(home: Path, *, as_json: bool) -> bool:
     healthy = info is not None and all(part.health in {Health.HEALTHY, Health.OUTSIDE} for part in parts)
     if as_json:
         shown = {"healthy": healthy, "parts": [part.model_dump(mode="json", exclude={"created"}) for part in parts]}
-        stack = info and {**info.model_dump(mode="json", exclude={"api_key"}), "postgres_dsn": without_password(info.postgres_dsn)}
+        stack = info and {
+            **info.model_dump(mode="json", exclude={"api_key"}),
+            "postgres_dsn": without_password(info.postgres_dsn),
+            "views": _views(home, info.temporal_ui),
+        }
         typer.echo(json.dumps({**shown, "stack": stack}, indent=1))
         return healthy
     if not control.is_running(home) and all(part.health in {Health.STOPPED, Health.OUTSIDE} for part in parts):
@@ -122,5 +128,18 @@ def show_status(home: Path, *, as_json: bool) -> bool:
         # As Text, since an address or an error may have brackets, which the table would take for its own markup.
         health = Text(part.health, style=_STYLES.get(part.health, ""))
         table.add_row(Text(part.name), health, Text(part.address), pid, Text(detail))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    if info is not None and info.temporal_ui is not None:
+        for name, link in _views(home, info.temporal_ui).items():
+            # Unwrapped: a link that is broken over two lines can't be clicked.
+            typer.echo(f"transactions {name}: {link}")
     return healthy
+
+
+def _views(home: Path, ui: str | None) -> dict[str, str]:
+    """Lists of transactions in the Web UI by what they hold; none where Temporal was configured from outside."""
+    if ui is None:
+        return {}
+    namespace = Settings(home=home).temporal_namespace
+    return {name: view_link(ui, namespace, query) for name, query in views(dt.datetime.now(dt.UTC)).items()}

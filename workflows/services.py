@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
+from workflows import visibility
 from workflows.policies import NON_RETRYABLE_TYPES
 
 if TYPE_CHECKING:
@@ -30,6 +31,17 @@ async def call(
         ActivityError: the policy's deadline has passed.
         asyncio.CancelledError: the caller was cancelled.
     """
+    before = workflow.get_current_details()
+    workflow.set_current_details(visibility.stage_details(before, summary, repeated=False))
+    try:
+        return await _called(method, argument, policy=policy, summary=summary, before=before)
+    finally:
+        workflow.set_current_details(before)
+
+
+async def _called(
+    method: Callable[[_Service, _Argument], Awaitable[_Answer]], argument: _Argument, *, policy: ServicePolicy, summary: str, before: str
+) -> _Answer:
     try:
         return await workflow.execute_local_activity_method(
             method,
@@ -44,6 +56,7 @@ async def call(
         # and as the bare TimeoutError when it is replayed: whoever tells them apart breaks its own history.
         _raise_if_for_good(error)
         workflow.logger.warning("the local attempts of %s failed; an ordinary activity takes over", summary)
+    workflow.set_current_details(visibility.stage_details(before, summary, repeated=True))
     try:
         return await workflow.execute_activity_method(
             method,

@@ -25,6 +25,7 @@ _KIND: Final = SearchAttributeKey.for_keyword(visibility.KIND)
 _STATUS: Final = SearchAttributeKey.for_keyword(visibility.STATUS)
 _REASON: Final = SearchAttributeKey.for_keyword(visibility.REASON)
 _CURRENCY: Final = SearchAttributeKey.for_keyword(visibility.CURRENCY)
+_AMOUNT_BAND: Final = SearchAttributeKey.for_keyword(visibility.AMOUNT_BAND)
 _ACCOUNTS: Final = SearchAttributeKey.for_keyword_list(visibility.ACCOUNTS)
 _WAITING_FOR: Final = SearchAttributeKey.for_keyword(visibility.WAITING_FOR)
 WAITING_UNTIL_KEY: Final = SearchAttributeKey.for_datetime(visibility.WAITING_UNTIL)
@@ -42,6 +43,7 @@ def attributes_at_start(request: TransactionRequest) -> TypedSearchAttributes:
             SearchAttributePair(_KIND, request.kind.value),
             SearchAttributePair(_STATUS, TransactionStatus.PROCESSING.value),
             SearchAttributePair(_CURRENCY, request.amount.currency),
+            SearchAttributePair(_AMOUNT_BAND, visibility.amount_band(request.amount)),
             SearchAttributePair(_ACCOUNTS, accounts),
         ]
     )
@@ -207,6 +209,20 @@ def leg_summary(posting: Posting) -> str:
 def linked_summary(request: TransactionRequest) -> str:
     """One line for the activity that books all legs: ``all legs of a transfer of 12.50 EUR``."""
     return f"all legs of a {request.kind} of {request.amount}"
+
+
+def final_details(result: TransactionResult) -> str:
+    """Markdown once the status is final: what came of each leg, and why, where it isn't completed."""
+    legs = "\n".join(_leg_line(decision) for decision in result.legs)
+    why = f"> {result.reason.detail} (`{result.reason.code}`)" if result.reason is not None else ""
+    return "\n\n".join(text for text in (f"### {result.status.capitalize()}", why, legs) if text)
+
+
+def stage_details(before: str, summary: str, *, repeated: bool) -> str:
+    """Markdown while a service is called, below what was said before: which one, and whether its quick attempts have failed."""
+    what = f"The quick attempts of **{summary}** failed; it is repeated until it works. " if repeated else f"Under way: **{summary}**."
+    what += "See the pending activity for the last failure, and for when the next attempt comes." if repeated else ""
+    return f"{before}\n\n{what}" if before else what
 
 
 def compensating_details(posting: Posting) -> str:

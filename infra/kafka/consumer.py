@@ -157,13 +157,23 @@ class ConsumerLoop:
             self._positions.pop(partition, None)
             return True
         except LedgerIntegrityError as error:
-            _log.exception("consumer.refused", group=self._group, partition=str(partition), error=str(error))
+            _log.exception(
+                "consumer.refused", group=self._group, partition=str(partition), error=str(error), transaction_ids=_transactions(batch)
+            )
             self._positions.pop(partition, None)
             return False
         # A rebalance meanwhile took the position away; then the stored offset is read again, by this member or another.
         if partition in self._positions:
             self._positions[partition] = batch[-1].offset + 1
-        _log.debug("consumer.applied", partition=str(partition), records=len(batch), effective=effective, next_offset=batch[-1].offset + 1)
+        _log.debug(
+            "consumer.applied",
+            group=self._group,
+            partition=str(partition),
+            records=len(batch),
+            effective=effective,
+            next_offset=batch[-1].offset + 1,
+            transaction_ids=_transactions(batch),
+        )
         return True
 
     async def _find_positions(self, consumer: Any) -> None:  # noqa: ANN401
@@ -223,6 +233,12 @@ class ConsumerLoop:
                 await self._stopping.wait()
         except TimeoutError:
             self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
+
+
+def _transactions(batch: Sequence[Record]) -> list[str]:
+    """The transactions that a batch is about, each once; what isn't an event of casaflow's form is about none."""
+    subjects = (value.decode("utf-8", "replace") for record in batch for name, value in record.headers if name == "ce_subject" and value)
+    return list(dict.fromkeys(subjects))
 
 
 class _Forgetter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

@@ -101,6 +101,7 @@ class KafkaPublisher:
                 await asyncio.wait(deliveries)
                 for delivery in deliveries:
                     delivery.result()
+                _log.debug("kafka.published", event_ids=[event.event_id for event in events])
         except TimeoutError as error:
             if producer is not None and self._is_stalled():
                 self._replace(producer, reason=f"nothing was delivered for {self._stall_seconds:.0f} s")

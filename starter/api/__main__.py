@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Final
 
@@ -31,6 +32,9 @@ def main() -> None:
     except InvalidInputError as error:
         _log.error("api.misconfigured", error=str(error))
         sys.exit(_EXIT_CONFIGURATION)
+    # The server stops by itself at the signal, then raises it again, and the default would end this process without its last spans.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.run(
         app,
         host=settings.api_host,

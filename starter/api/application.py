@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.statements import PostgresStatements
@@ -18,11 +19,12 @@ from infra.rates import open_rates
 from infra.temporal.access import access_of
 from infra.tracing import provider
 from ledger.errors import UnavailableError
-from starter.api import accounts, health, holds, metrics, openapi, problems, rates, statements, transactions
+from starter.api import accounts, explanations, health, holds, metrics, openapi, problems, rates, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.api.watch import Watch
+from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -65,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
             starter=TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers),
+            explanations=Explanations(PostgresExplanations(database), temporal),
         )
         try:
             yield
@@ -82,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, statements, transactions, rates, health, metrics, openapi):
+    for part in (accounts, holds, statements, transactions, explanations, rates, health, metrics, openapi):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
+    from starter.explanations import Explanations
     from starter.holds import HoldStarter
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -39,6 +40,7 @@ class Services:
     rates: ExchangeRates
     rates_max_age_days: int
     starter: TransactionStarter
+    explanations: Explanations
 
 
 def _services(request: Request) -> Services:

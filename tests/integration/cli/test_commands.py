@@ -133,6 +133,9 @@ async def test_status_tells_every_part(stack: RunningStack) -> None:
     plain = await CommandLine(stack.environment()).run_apart("status")
     assert plain.code == 0
     assert "worker" in plain.out
+    assert f"transactions parked: {stack.temporal_ui}/namespaces/default/workflows?query=" in plain.out
+    for name in shown.json["stack"]["views"]:
+        assert f"\ntransactions {name}: " in plain.out
 
 
 async def test_status_of_nothing_ends_with_1(cli: CommandLine) -> None:
