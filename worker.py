@@ -9,7 +9,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
@@ -18,6 +18,7 @@ from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
 from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
+from activities.standing_orders import StandingOrderActivities
 from infra.kafka.publisher import KafkaPublisher
 from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
@@ -28,17 +29,21 @@ from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.standing_orders import PostgresStandingOrders
+from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from infra.temporal.deployment import deployment_config
+from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
 from workflows import authority
 from workflows.hold import HoldWorkflow
 from workflows.sandbox import workflow_runner
+from workflows.standing_order import StandingOrderWorkflow
 from workflows.transaction import TransactionWorkflow
 
 if TYPE_CHECKING:
@@ -59,7 +64,7 @@ _EXIT_CONFIGURATION: Final = 2
 _Part = TypeVar("_Part")
 
 
-def transaction_worker(
+def transaction_worker(  # noqa: PLR0913  each is a part of its own
     client: Client,
     settings: Settings,
     *,
@@ -68,6 +73,7 @@ def transaction_worker(
     outbox: EventOutbox,
     publisher: EventPublisher,
     rates: ExchangeRates,
+    standing_orders: StandingOrderActivities | None = None,
     beside: Sequence[type] = (),
 ) -> Worker:
     """A worker that carries transactions; the caller starts it, and owns what it is given.
@@ -80,6 +86,7 @@ def transaction_worker(
         outbox: holds their events.
         publisher: where these go.
         rates: between currencies.
+        standing_orders: what carries those out; None: this worker doesn't, as in a benchmark.
         beside: further workflow classes, for a benchmark under the same settings.
     """
     authority.trust(settings.signing_secrets)
@@ -87,10 +94,13 @@ def transaction_worker(
     exchange_rate = ExchangeRateActivities(rates, max_age_days=settings.rates_max_age_days)
     notification = NotificationActivities(outbox, publisher)
     hold = HoldActivities(holds)
+    orders: list[Callable[..., Any]] = []
+    if standing_orders is not None:
+        orders = [standing_orders.due, standing_orders.outcome, standing_orders.record, standing_orders.keep]
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[TransactionWorkflow, HoldWorkflow, *beside],
+        workflows=[TransactionWorkflow, HoldWorkflow, *([StandingOrderWorkflow] if orders else []), *beside],
         activities=[
             casa.post,
             casa.post_linked,
@@ -101,6 +111,7 @@ def transaction_worker(
             hold.void,
             hold.expire,
             hold.look_up,
+            *orders,
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
@@ -141,6 +152,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             client = await _once_reachable(lambda: connect(settings, identity=identity), stop)
         except _StoppedError:
             return
+        registered = PostgresStandingOrders(database)
+        keeper = StandingOrderKeeper(registered, lambda: _given(client), task_queue=settings.task_queue)
         worker = transaction_worker(
             client,
             settings,
@@ -149,9 +162,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             outbox=PostgresOutbox(database),
             publisher=publisher,
             rates=open_rates(settings),
+            standing_orders=StandingOrderActivities(
+                registered,
+                keeper,
+                PostgresTransactions(database),
+                settings.waiting_rules,
+                links_transfers=settings.transfers == "linked",
+            ),
         )
+        every_seconds = settings.maintenance_every_seconds
         with served_metrics(settings.metrics_address):
-            async with worker, _upkeep(PostgresMaintenance(database, watch), every_seconds=settings.maintenance_every_seconds):
+            maintenance = PostgresMaintenance(database, watch)
+            async with worker, _upkeep(maintenance, every_seconds=every_seconds), _upkeep(keeper, every_seconds=every_seconds):
                 _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
                 await stop.wait()
                 _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
@@ -159,7 +181,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _upkeep(maintenance: PostgresMaintenance, *, every_seconds: float) -> AsyncIterator[None]:
+async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper, *, every_seconds: float) -> AsyncIterator[None]:
     """Maintenance beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield
@@ -198,6 +220,10 @@ async def _run_until_signalled(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await run(settings, stop)
+
+
+async def _given(client: Client) -> Client:
+    return client
 
 
 class _StoppedError(Exception):

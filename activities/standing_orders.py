@@ -63,8 +63,19 @@ class RunReport(BaseModel):
 class StandingOrderActivities:
     """Works on the register. Every method is safe to repeat with the same argument."""
 
-    def __init__(self, orders: OrderRegister, keeper: OrderKeeper, transactions: TransactionRecords, rules: WaitingRules) -> None:
-        """Take the register, what keeps the Schedules, the transactions, and the bank's rules on what has to wait."""
+    def __init__(
+        self, orders: OrderRegister, keeper: OrderKeeper, transactions: TransactionRecords, rules: WaitingRules, *, links_transfers: bool
+    ) -> None:
+        """Take what it works with.
+
+        Args:
+            orders: the register.
+            keeper: of the Schedules.
+            transactions: as they are recorded.
+            rules: of the bank, on what has to wait for an approval.
+            links_transfers: whether a transfer that may posts its legs together, as the API has it.
+        """
+        self._links_transfers = links_transfers
         self._orders = orders
         self._keeper = keeper
         self._transactions = transactions
@@ -93,6 +104,8 @@ class StandingOrderActivities:
             if begun.outcome is not None:
                 return DueTransaction(why=f"due date {run.due_date} has ended before, as {begun.outcome}")
             request = self._rules.applied_to(transaction_of(order, run, now=now))
+            if self._links_transfers and request.may_be_linked:
+                request = request.model_copy(update={"linked": True})
             return DueTransaction(run=run, request=request, on_refusal=order.on_refusal)
 
     @activity.defn(name="standing_order.outcome")

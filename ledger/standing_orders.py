@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIME: Final = dt.time(6, 0)
 """Of the day, in the order's time zone."""
-LAST_YEAR: Final = 2200
-"""In which a standing order may begin or end; its due dates end with that year."""
+LAST_YEAR: Final = 2100
+"""In which a standing order may begin; its due dates end with that year, as Temporal's calendars do."""
 MAX_COUNT: Final = 10_000
 LONGEST_RETRY_HOURS: Final = 24 * 31
 _DAYS_OF_A_WEEK: Final = 7
@@ -225,7 +225,7 @@ class OrderRun(BaseModel):
 def rhythm_dates(schedule: OrderSchedule) -> Iterator[dt.date]:
     """The dates of the rhythm, in order, from the start date on to the end date, before any calendar moves them."""
     first = _first_dates(schedule)
-    last = min(schedule.end_date or dt.date.max, dt.date(LAST_YEAR, 12, 31))
+    last = min(schedule.end_date or dt.date.max, dt.date(LAST_YEAR, 12, 1))  # a shift or a time zone may lead some days further
     for date in itertools.takewhile(lambda each: each <= last, first):
         if date >= schedule.start_date:
             yield date
@@ -376,8 +376,8 @@ def _schedule_rules(schedule: OrderSchedule, today: dt.date) -> Iterator[tuple[s
         yield "time", schedule.time.isoformat(), "must be a local time to the minute, such as 06:00"
     if schedule.start_date < today:
         yield "start_date", schedule.start_date.isoformat(), f"must be today ({today}) or later"
-    if schedule.start_date.year > LAST_YEAR:
-        yield "start_date", schedule.start_date.isoformat(), f"must be in the year {LAST_YEAR} or before"
+    if schedule.start_date.year >= LAST_YEAR:
+        yield "start_date", schedule.start_date.isoformat(), f"must be before the year {LAST_YEAR}"
     if schedule.end_date is not None and schedule.end_date < schedule.start_date:
         yield "end_date", schedule.end_date.isoformat(), "must not be before start_date"
     if schedule.count is not None and not 1 <= schedule.count <= MAX_COUNT:

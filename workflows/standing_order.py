@@ -72,13 +72,14 @@ class StandingOrderWorkflow:
             last = OrderRunOutcome(run=due.run, result=result)
             if result is None:
                 return self._ended(last)
-            every = timedelta(hours=due.on_refusal.every_hours or 1)
-            retries = is_worth_retrying(due.on_refusal, result, first_at=first_at, next_at=workflow.now() + every)
+            # Counted from the first attempt, so that what an attempt takes doesn't cost the last one.
+            next_at = first_at + due.run.attempt * timedelta(hours=due.on_refusal.every_hours or 1)
+            retries = is_worth_retrying(due.on_refusal, result, first_at=first_at, next_at=next_at)
             await self._record(due, result)
             if not retries:
                 return self._ended(last)
-            workflow.set_current_details(visibility.order_retry_details(due.run, result, next_at=workflow.now() + every))
-            await workflow.sleep(every, summary="until the next attempt")
+            workflow.set_current_details(visibility.order_retry_details(due.run, result, next_at=next_at))
+            await workflow.sleep(max(next_at - workflow.now(), timedelta(0)), summary="until the next attempt")
             again = due.run.model_copy(update={"attempt": due.run.attempt + 1})
 
     async def _transaction(self, run: RunKey, request: TransactionRequest) -> TransactionResult | None:

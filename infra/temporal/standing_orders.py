@@ -116,9 +116,17 @@ class StandingOrderKeeper:
         if whole:
             mended += await self._make_missing(now)
         for tenant, order_id in await self._orders.in_need(overdue=now - OVERDUE_AFTER, at_most=AT_ONCE):
-            await self.keep(tenant, order_id, now=now)
-            mended += 1
+            mended += await self._mended(tenant, order_id, now)
         return mended
+
+    async def _mended(self, tenant: str, order_id: str, now: dt.datetime) -> int:
+        """One that can't be mended is said in the log, and holds up no other."""
+        try:
+            await self.keep(tenant, order_id, now=now)
+        except CasaflowError as error:
+            _log.warning("standing-orders.not-mended", tenant=tenant, order_id=order_id, error=str(error))
+            return 0
+        return 1
 
     async def keep_up(self, *, every_seconds: float) -> None:
         """Reconcile again and again until cancelled; as a whole at the beginning. What fails is said in the log, and tried in time."""
@@ -184,8 +192,7 @@ class StandingOrderKeeper:
         while page := await self._orders.running(after=after, at_most=AT_ONCE):
             for tenant, order_id in page:
                 if standing_order_schedule_id(tenant, order_id) not in there:
-                    await self.keep(tenant, order_id, now=now)
-                    made += 1
+                    made += await self._mended(tenant, order_id, now)
             after = page[-1]
         return made
 

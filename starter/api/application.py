@@ -13,19 +13,22 @@ from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
+from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
+from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
-from starter.api import accounts, explanations, health, holds, metrics, openapi, problems, rates, statements, transactions
+from starter.api import accounts, explanations, health, holds, metrics, openapi, problems, rates, standing_orders, statements, transactions
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
+from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
 if TYPE_CHECKING:
@@ -52,11 +55,15 @@ def create_app(settings: Settings) -> FastAPI:
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
+        orders = PostgresStandingOrders(database)
         app.state.services = Services(
             database=database,
             temporal=temporal,
             accounts=known_accounts,
             holds=known_holds,
+            standing_orders=StandingOrderDesk(
+                orders, StandingOrderKeeper(orders, temporal.client, task_queue=settings.task_queue), known_accounts
+            ),
             hold_starter=HoldStarter(
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
             ),
@@ -85,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, statements, transactions, explanations, rates, health, metrics, openapi):
+    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ledger.ports import ExchangeRates
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
+    from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
 
@@ -41,6 +42,7 @@ class Services:
     rates_max_age_days: int
     starter: TransactionStarter
     explanations: Explanations
+    standing_orders: StandingOrderDesk
 
 
 def _services(request: Request) -> Services:

@@ -24,6 +24,12 @@ STATUSES = {
     ("get", "/v1/holds/{hold_id}"): {"200", "404", "422"},
     ("post", "/v1/holds/{hold_id}/void"): {"200", "404", "409", "422"},
     ("post", "/v1/holds/{hold_id}/capture"): {"200", "201", "202", "404", "409", "413", "422"},
+    ("post", "/v1/standing-orders"): {"200", "201", "409", "413", "422"},
+    ("get", "/v1/standing-orders"): {"200", "422"},
+    ("get", "/v1/standing-orders/{order_id}"): {"200", "404", "422"},
+    ("post", "/v1/standing-orders/{order_id}/pause"): {"200", "404", "409", "413", "422"},
+    ("post", "/v1/standing-orders/{order_id}/resume"): {"200", "404", "409", "413", "422"},
+    ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
 }
 """What each endpoint answers with, beside 401, 500 and 503."""

@@ -278,7 +278,7 @@ def test_only_a_refusal_that_time_may_mend_is_tried_again_and_only_in_time(
         ("day", {"frequency": Frequency.DAILY, "day": 1}),
         ("time", {"time": dt.time(6, 0, 1)}),
         ("start_date", {"start_date": dt.date(2026, 1, 9)}),
-        ("start_date", {"start_date": dt.date(2201, 1, 1)}),
+        ("start_date", {"start_date": dt.date(2100, 1, 1)}),
         ("end_date", {"end_date": dt.date(2026, 1, 30)}),
         ("end_date", {"start_date": dt.date(2026, 2, 1), "day": 31, "end_date": dt.date(2026, 2, 27)}),
         ("count", {"count": 0}),
