@@ -21,7 +21,15 @@ from infra.stack.control import read_stack_info
 from infra.stack.model import StackError
 from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
-from starter import account_commands, bench_commands, explain_commands, maintenance_commands, promote_commands, stack_commands
+from starter import (
+    account_commands,
+    bench_commands,
+    explain_commands,
+    maintenance_commands,
+    promote_commands,
+    stack_commands,
+    standing_order_commands,
+)
 from starter.api_access import ApiKey, ApiUrl, api_client, ask, show
 from starter.client import ApiError, ApiUnavailableError
 from starter.entries import FileError
@@ -51,6 +59,7 @@ bench_commands.register(app)
 maintenance_commands.register(app)
 promote_commands.register(app)
 explain_commands.register(app)
+standing_order_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
 InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]

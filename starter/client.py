@@ -110,6 +110,22 @@ class ApiClient:
         """Release what a hold still holds."""
         return await self._send(lambda: self._http.post(f"{_hold_path(hold_id)}/void"))
 
+    async def create_standing_order(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Enter a standing order, with an id of its own."""
+        return await self._send(lambda: self._http.post("/v1/standing-orders", json=body))
+
+    async def standing_orders(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of standing orders; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/standing-orders", params=query))
+
+    async def standing_order(self, order_id: str) -> dict[str, Any]:
+        """A standing order as it stands, with what was done."""
+        return await self._send(lambda: self._http.get(_order_path(order_id)))
+
+    async def change_standing_order(self, order_id: str, change: str, body: dict[str, str]) -> dict[str, Any]:
+        """Pause, resume or cancel a standing order."""
+        return await self._send(lambda: self._http.post(f"{_order_path(order_id)}/{change}", json=body))
+
     async def balance(self, account_id: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         """An account's balance now; with a query of ``at`` or ``value_date``, as of then."""
         return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/balance", params=query))
@@ -177,6 +193,10 @@ def _account_path(account_id: str) -> str:
 
 def _hold_path(hold_id: str) -> str:
     return f"/v1/holds/{parse_transaction_id(hold_id, field='hold_id')}"
+
+
+def _order_path(order_id: str) -> str:
+    return f"/v1/standing-orders/{parse_transaction_id(order_id, field='order_id')}"
 
 
 def _content(response: httpx.Response) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeKey, VersioningBehavior, WorkflowIDReusePolicy
 from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 
 from activities.standing_orders import DueInquiry, DueTransaction, RunReport, StandingOrderActivities
@@ -44,7 +44,8 @@ class OrderRunOutcome(BaseModel):
     """Why nothing was to be done."""
 
 
-@workflow.defn
+# It may wait for hours between two attempts, so it goes on with each new version of the workers: changes need `workflow.patched`.
+@workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class StandingOrderWorkflow:
     """Starts the transaction of the due date that its Schedule meant. However often it is started, that is one transaction.
 

@@ -46,8 +46,8 @@ async def replay(recording: Path, *workflows: type, runner: WorkflowRunner | Non
         raise NoLongerReplaysError(message)
 
 
-def recordings() -> list[Path]:
-    return sorted(HISTORIES.glob("*.json"))
+def recordings(folder: Path = HISTORIES) -> list[Path]:
+    return sorted(folder.glob("*.json"))
 
 
 def scenario_of(recording: Path) -> str:
@@ -60,15 +60,15 @@ def load(recording: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(content["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"], content)
 
 
-def save(name: str, history: WorkflowHistory, *, replace: bool) -> Path:
+def save(name: str, history: WorkflowHistory, *, replace: bool, folder: Path = HISTORIES) -> Path:
     """Write a scrubbed history, beside the older ones or in their place."""
-    older = [path for path in recordings() if scenario_of(path) == name]
+    older = [path for path in recordings(folder) if scenario_of(path) == name]
     if replace:
         for path in older:
             path.unlink()
         older = []
     number = 1 + max((int(path.name.split(".")[1]) if path.name.count(".") > 1 else 1 for path in older), default=0)
-    path = HISTORIES / (f"{name}.json" if number == 1 else f"{name}.{number}.json")
+    path = folder / (f"{name}.json" if number == 1 else f"{name}.{number}.json")
     path.write_text(json.dumps(scrubbed(history.to_json_dict()), indent=1, sort_keys=True) + "\n")
     return path
 
