@@ -25,30 +25,30 @@ class LedgerMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         """Register the metrics; once for a registry."""
-        self._postings = Histogram(
+        postings = Histogram(
             "casaflow_ledger_batch_postings",
             "Transactions of which legs went together in one database transaction.",
             ("side",),
             buckets=_SIZES,
             registry=registry,
         )
-        self._legs = Histogram(
-            "casaflow_ledger_batch_legs", "Legs in one database transaction.", ("side",), buckets=_SIZES, registry=registry
-        )
-        self._wait = Histogram(
+        legs = Histogram("casaflow_ledger_batch_legs", "Legs in one database transaction.", ("side",), buckets=_SIZES, registry=registry)
+        wait = Histogram(
             "casaflow_ledger_batch_wait_seconds",
             "How long the first posting of a batch waited for it to begin.",
             ("side",),
             buckets=_SECONDS,
             registry=registry,
         )
-        self._duration = Histogram(
+        duration = Histogram(
             "casaflow_ledger_batch_duration_seconds",
             "From the beginning of a batch to its answers, the commit included.",
             ("side",),
             buckets=_SECONDS,
             registry=registry,
         )
+        # Looked up once: a label's look-up costs more than what it counts.
+        self._of_side = {side: tuple(metric.labels(side) for metric in (postings, legs, wait, duration)) for side in ("debit", "credit")}
         self._refusals = Counter("casaflow_ledger_refusals", "Answers that refuse a leg or a transaction.", ("reason",), registry=registry)
         self._repeats = Counter(
             "casaflow_ledger_repeats", "Callers that asked for legs that were in flight, and got the same answers.", registry=registry
@@ -68,14 +68,17 @@ class LedgerMetrics:
 
     def batch(self, counts: BatchCounts, *, waited_seconds: float, seconds: float) -> None:
         """A batch is over."""
-        self._postings.labels(counts.side).observe(counts.postings)
-        self._legs.labels(counts.side).observe(counts.legs)
-        self._wait.labels(counts.side).observe(waited_seconds)
-        self._duration.labels(counts.side).observe(seconds)
+        postings, legs, wait, duration = self._of_side[counts.side]
+        postings.observe(counts.postings)
+        legs.observe(counts.legs)
+        wait.observe(waited_seconds)
+        duration.observe(seconds)
         for reason, number in counts.refusals.items():
             self._refusals.labels(reason.value).inc(number)
-        self._repeats.inc(counts.repeats)
-        self._errors.inc(counts.errors)
+        if counts.repeats:
+            self._repeats.inc(counts.repeats)
+        if counts.errors:
+            self._errors.inc(counts.errors)
 
     def overtaken(self) -> None:
         """A batch is decided again."""
