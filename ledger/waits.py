@@ -17,6 +17,7 @@ from ledger.currencies import exponent_of
 from ledger.errors import InvalidInputError
 from ledger.money import Money
 from ledger.requests import TransactionKind, TransactionRequest
+from ledger.results import WaitingFor, WaitingKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,6 +137,15 @@ class WaitingRules:
             return expires_at
         # What was to be executed on a day isn't executed after it.
         return min(expires_at, self._begin_of(request.requested_execution_date + dt.timedelta(days=1)))
+
+
+def first_wait(request: TransactionRequest) -> WaitingFor | None:
+    """What a new transaction waits for at once, before anything is posted; None: nothing."""
+    if request.approval is not None and request.approval.before is ApprovalStage.POSTING:
+        return WaitingFor(what=WaitingKind.APPROVAL, until=request.approval.expires_at)
+    if request.executes_at is not None:
+        return WaitingFor(what=WaitingKind.EXECUTION_DATE, until=request.executes_at)
+    return None
 
 
 def _check_before_credit(request: TransactionRequest, *, needed: bool) -> None:

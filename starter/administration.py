@@ -7,13 +7,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from infra.kafka.topics import ensure_topics
-from infra.postgres.api_keys import PostgresApiKeys
+from infra.postgres.api_keys import ALL_SCOPES, SCOPES, PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infra.settings import Settings
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -27,11 +29,11 @@ def _postgres_url(settings: Settings) -> str:
     return settings.postgres_url.get_secret_value()
 
 
-async def create_key(settings: Settings, tenant: str, principal: str) -> tuple[str, str]:
+async def create_key(settings: Settings, tenant: str, principal: str, scopes: Sequence[str] = ALL_SCOPES) -> tuple[str, str]:
     """Make an API key; returns its id and its plaintext.
 
     Raises:
-        InvalidInputError: tenant or principal breaks a rule.
+        InvalidInputError: tenant, principal or a scope breaks a rule.
         UnavailableError: the database did not answer.
     """
     if not _TENANT.fullmatch(tenant):
@@ -39,9 +41,12 @@ async def create_key(settings: Settings, tenant: str, principal: str) -> tuple[s
         raise InvalidInputError(field="tenant", value=tenant, rule=rule)
     if not (principal.isprintable() and principal.strip() and len(principal) <= _LONGEST_PRINCIPAL):
         raise InvalidInputError(field="principal", value=principal, rule=f"must be 1 to {_LONGEST_PRINCIPAL} printable characters")
+    unknown = next((scope for scope in scopes if scope not in SCOPES), None)
+    if unknown is not None or not scopes:
+        raise InvalidInputError(field="scope", value=unknown, rule=f"must be one of {', '.join(SCOPES)}")
     database = Database.open(_postgres_url(settings), pool_size=1)
     try:
-        return await PostgresApiKeys(database).create(tenant, principal)
+        return await PostgresApiKeys(database).create(tenant, principal, scopes)
     finally:
         await database.close()
 

@@ -23,6 +23,7 @@ from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFo
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
 from starter import (
     account_commands,
+    approval_commands,
     bench_commands,
     explain_commands,
     maintenance_commands,
@@ -53,6 +54,7 @@ stack_commands.register(app)
 account_commands.register(app)
 transaction_app = typer.Typer(help="Show and reverse transactions.", no_args_is_help=True)
 key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
+approval_commands.register(transaction_app)
 app.add_typer(transaction_app, name="transaction")
 app.add_typer(key_app, name="key")
 bench_commands.register(app)
@@ -232,12 +234,17 @@ def check(as_json: Json = False) -> None:
 def key_create(
     principal: Annotated[str, typer.Argument(help="The name that its transactions are recorded under.")],
     tenant: Tenant = DEFAULT_TENANT,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="all (the default), standard (everything but approving) or transactions:approve; may be given twice."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create an API key with all scopes. It is shown once: only its hash is stored."""
+    """Create an API key. It is shown once: only its hash is stored."""
     from starter.administration import create_key  # noqa: PLC0415  as in submit
 
-    key_id, key = asyncio.run(create_key(outside_or_stack(Settings()), tenant, principal))
+    scopes = tuple(scope or ("all",))
+    key_id, key = asyncio.run(create_key(outside_or_stack(Settings()), tenant, principal, scopes))
     show({"key_id": key_id, "key": key, "tenant": tenant, "principal": principal}, as_json=as_json)
 
 

@@ -158,6 +158,13 @@ class ApiClient:
         headers = {"Prefer": f"wait={wait_seconds}"}
         return await self._send(lambda: self._http.post(path, json=body, headers=headers))
 
+    async def decide(self, transaction_id: str, action: str, reason: str | None, *, wait_seconds: int) -> dict[str, Any]:
+        """Approve, decline or cancel a transaction that waits; the same again changes nothing."""
+        path = f"/v1/transactions/{parse_transaction_id(transaction_id)}/{action}"
+        body = {"reason": reason} if reason is not None else None
+        headers = {"Prefer": f"wait={wait_seconds}"}
+        return await self._send(lambda: self._http.post(path, json=body, headers=headers))
+
     async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         return _content(await self._answer(request))
 

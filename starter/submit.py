@@ -14,19 +14,21 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from infra.temporal.client import connect
-from ledger.errors import LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
+from infra.temporal.requests import request_of
+from ledger.errors import InvalidInputError, LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
 from ledger.ids import workflow_id
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.visibility import FINGERPRINT_MEMO
+from ledger.waits import WaitingRules, first_wait
 from workflows.transaction import TransactionWorkflow
 from workflows.versioning import versioning_override
-from workflows.visibility import attributes_at_start, is_parked, static_details, static_summary
+from workflows.visibility import attributes_at_start, is_parked, static_details, static_summary, waiting_for_of
 
 if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
     from infra.settings import Settings
     from ledger.requests import TransactionRequest
-    from ledger.results import TransactionRecord
+    from ledger.results import TransactionRecord, WaitingFor
 
 _RPC_TIMEOUT: Final = dt.timedelta(seconds=5)
 _UPDATE_AFTER_SECONDS: Final = 0.3
@@ -98,6 +100,7 @@ class TransactionStarter:
         *,
         task_queue: str,
         transfers: Literal["linked", "saga"] = "linked",
+        waiting_rules: WaitingRules | None = None,
     ) -> None:
         """Take the parts.
 
@@ -106,33 +109,48 @@ class TransactionStarter:
             transactions: the ledger's rows, which are asked first.
             task_queue: of the workers.
             transfers: how plain transfers are posted; see :attr:`infra.settings.Settings.transfers`.
+            waiting_rules: what new transactions wait for; see :attr:`infra.settings.Settings.waiting_rules`.
         """
         self._temporal = temporal
         self._transactions = transactions
         self._task_queue = task_queue
         self._links_transfers = transfers == "linked"
+        self._waiting_rules = waiting_rules or WaitingRules()
 
     async def submit(self, request: TransactionRequest, *, wait_seconds: float) -> Submission:
         """Start the transaction, or join the one with its id, and wait for its outcome.
 
         Args:
             request: what to do.
-            wait_seconds: how long to wait at most until it is posted or refused; publishing is not waited for.
+            wait_seconds: how long to wait at most until it is posted or refused, or waits for somebody or for its date; publishing is not
+                waited for.
 
         Raises:
             TransactionConflictError: the id was used before with other content.
+            InvalidInputError: it is a new one, and it can't wait for what it asks for.
             UnavailableError: PostgreSQL or Temporal did not answer; the same request again settles it.
         """
-        if self._links_transfers and request.may_be_linked:
-            request = request.model_copy(update={"linked": True})
         # The row outlives Temporal's retention, so it is asked first.
         repeat = await self._recorded(request)
         if repeat is not None and repeat.result.final:
             return repeat
         client = await self._temporal.client()
-        handle, repeated = await self._start_or_join(client, request)
+        try:
+            request = self._waiting_rules.applied_to(request)
+        except InvalidInputError:
+            # Refused if it is new. A repeat is answered: it was right when it came first, and its day may be over by now.
+            existing = await self._existing(client, request)
+            if existing is None:
+                raise
+            handle, repeated = existing, True
+        else:
+            if self._links_transfers and request.may_be_linked:
+                request = request.model_copy(update={"linked": True})
+            handle, repeated = await self._start_or_join(client, request)
         result = await self._wait(handle, request, wait_seconds)
         if not repeated:
+            if wait_seconds <= 0:
+                result = result.model_copy(update={"waiting_for": first_wait(request)})
             return Submission(result=result, request=request, repeated=False)
         # The content is the same, but who asked first, and when, only the row knows.
         first = await self._recorded(request)
@@ -156,8 +174,13 @@ class TransactionStarter:
         if record is None:
             if status is None:
                 raise NotFoundError(kind="transaction", identifier=transaction_id)
-            return Submission(result=TransactionResult(transaction_id=transaction_id, status=status), request=None, repeated=True)
-        return Submission(result=_standing(record.result, status), request=record.request, repeated=True)
+            result = TransactionResult(transaction_id=transaction_id, status=status)
+            asked = await request_of(client, workflow_id(tenant, transaction_id))
+        else:
+            result, asked = _standing(record.result, status), record.request
+        if status is TransactionStatus.PROCESSING and asked is not None and asked.may_wait:
+            result = result.model_copy(update={"waiting_for": await _waiting_for(client, workflow_id(tenant, transaction_id))})
+        return Submission(result=result, request=asked, repeated=True)
 
     async def _recorded(self, request: TransactionRequest) -> Submission | None:
         record = await self._transactions.get(request.tenant, request.transaction_id)
@@ -194,6 +217,14 @@ class TransactionStarter:
         except RPCError as error:
             raise _unavailable(error) from error
         return handle, False
+
+    async def _existing(self, client: Client, request: TransactionRequest) -> WorkflowHandle[TransactionWorkflow, TransactionResult] | None:
+        """The workflow that has the request's id, and its content; None where there is none."""
+        handle = client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(request.tenant, request.transaction_id))
+        if await _status_by_workflow(handle) is None:
+            return None
+        await self._compare(handle, request)
+        return handle
 
     async def _compare(self, handle: WorkflowHandle[TransactionWorkflow, TransactionResult], request: TransactionRequest) -> None:
         try:
@@ -291,6 +322,21 @@ async def _status_by_workflow(handle: WorkflowHandle[Any, Any]) -> TransactionSt
     if described.status is not WorkflowExecutionStatus.RUNNING or is_parked(described.typed_search_attributes):
         return TransactionStatus.PARKED
     return TransactionStatus.PROCESSING
+
+
+async def _waiting_for(client: Client, identifier: str) -> WaitingFor | None:
+    """What a transaction waits for, as its workflow shows. No worker has to run for this.
+
+    Raises:
+        UnavailableError: Temporal did not answer.
+    """
+    try:
+        described = await client.get_workflow_handle(identifier).describe(rpc_timeout=_RPC_TIMEOUT)
+    except RPCError as error:
+        raise _unavailable(error) from error
+    if described.status is not WorkflowExecutionStatus.RUNNING:
+        return None
+    return waiting_for_of(described.typed_search_attributes)
 
 
 def _standing(recorded: TransactionResult, by_workflow: TransactionStatus | None) -> TransactionResult:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 ALL_SCOPES: Final = ("all",)
-"""Scope names become finer later; a key with `all` may do everything for its tenant."""
+"""A key with it may do everything for its tenant."""
+STANDARD_SCOPE: Final = "standard"
+"""Everything but to approve and to decline. Any key may look."""
+APPROVING_SCOPE: Final = "transactions:approve"
+"""To approve and to decline, and nothing else but to look."""
+SCOPES: Final = (*ALL_SCOPES, STANDARD_SCOPE, APPROVING_SCOPE)
 
 _PLAINTEXT: Final = re.compile(r"casaflow_(?P<key_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _INSERT = text("""

@@ -21,11 +21,25 @@ from infra.temporal.access import access_of
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
-from starter.api import accounts, explanations, health, holds, metrics, openapi, problems, rates, standing_orders, statements, transactions
+from starter.api import (
+    accounts,
+    approvals,
+    explanations,
+    health,
+    holds,
+    metrics,
+    openapi,
+    problems,
+    rates,
+    standing_orders,
+    statements,
+    transactions,
+)
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.api.watch import Watch
+from starter.decisions import Decisions
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.standing_orders import StandingOrderDesk
@@ -73,8 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
             maintenance=PostgresMaintenance(database),
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
-            starter=TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers),
             explanations=Explanations(PostgresExplanations(database), temporal),
+            starter=TransactionStarter(
+                temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
+            ),
+            decisions=Decisions(temporal, recorded, settings.signing_secrets),
         )
         try:
             yield
@@ -92,7 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi):
+    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi, approvals):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ledger.accounts import Account, Balance
+from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
 from ledger.decisions import Decision
 from ledger.holds import Hold
 from ledger.money import Money
@@ -24,7 +25,7 @@ from ledger.requests import (
     TransactionKind,
     TransactionRequest,
 )
-from ledger.results import TransactionResult, TransactionStatus
+from ledger.results import TransactionResult, TransactionStatus, WaitingFor, WaitingKind
 from ledger.statements import (
     DEFAULT_PAGE_LINES,
     MAX_PAGE_LINES,
@@ -149,6 +150,45 @@ RemittanceInformation = Annotated[Text, Field(min_length=1, max_length=MAX_REMIT
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)]
 
 
+def _duration(value: object) -> dt.timedelta:
+    rule = "must be an ISO 8601 duration of days, hours, minutes and seconds, such as PT24H"
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(rule)
+    return dt.timedelta(**{unit: int(number) for unit, number in found.groupdict().items() if number is not None})
+
+
+_DURATION: Final = re.compile(
+    r"P(?=[0-9T])(?:(?P<days>[0-9]{1,4})D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]{1,6})H)?(?:(?P<minutes>[0-9]{1,8})M)?(?:(?P<seconds>[0-9]{1,8})S)?)?",
+    re.ASCII,
+)
+Duration = Annotated[
+    dt.timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "format": "duration", "examples": ["PT24H"]})
+]
+
+
+class ApprovalBody(_Body):
+    """A wish for a second person's approval. What the bank's thresholds demand it can't take away."""
+
+    required: Literal[True] = True
+    expires_in: Duration | None = Field(default=None, description="How long it is waited for; unless given, as the bank's setting says.")
+    before: ApprovalStage = Field(
+        default=ApprovalStage.POSTING,
+        description="`credit`: the debit of a transfer is posted at once, its credit waits, and he gets it back if nobody approves.",
+    )
+
+    def asked(self) -> ApprovalAsked:
+        """The ledger's form."""
+        seconds = int(self.expires_in.total_seconds()) if self.expires_in is not None else None
+        return ApprovalAsked(expires_in_seconds=seconds, before=self.before)
+
+
+class DecisionBody(_Body):
+    """What whoever approves, declines or cancels a transaction says about it; recorded with who it was."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
+
+
 class TransactionBody(_Body):
     """A transaction: a debtor, a creditor, or both. With a fee, several creditors or `balancing` all of it is posted, or nothing."""
 
@@ -167,6 +207,10 @@ class TransactionBody(_Body):
     reference: Reference | None = None
     remittance_information: RemittanceInformation | None = None
     value_date: CalendarDate | None = None
+    approval: ApprovalBody | None = None
+    requested_execution_date: CalendarDate | None = Field(
+        default=None, description="ISO 20022 ReqdExctnDt: nothing is posted before this day begins in the bank's time zone."
+    )
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -422,12 +466,38 @@ class OverrideView(BaseModel):
     reason: str
 
 
+class WaitingView(BaseModel):
+    """What a transaction waits for, and until when: then an approval expires, and an execution date begins."""
+
+    what: WaitingKind
+    until: dt.datetime
+
+    @classmethod
+    def of(cls, waiting_for: WaitingFor | None) -> WaitingView | None:
+        """The API's form of `waiting_for`."""
+        return cls(what=waiting_for.what, until=waiting_for.until) if waiting_for is not None else None
+
+
+class ApprovalView(BaseModel):
+    """The approval that a transaction needs, or needed."""
+
+    before: ApprovalStage
+    expires_at: dt.datetime
+
+    @classmethod
+    def of(cls, approval: Approval | None) -> ApprovalView | None:
+        """The API's form of `approval`."""
+        return cls(before=approval.before, expires_at=approval.expires_at) if approval is not None else None
+
+
 class TransactionView(BaseModel):
     """A transaction: how it stands, its legs, and what was asked."""
 
     transaction_id: str
     status: TransactionStatus
     reason: ReasonView | None = None
+    waiting_for: WaitingView | None = None
+    """While it is `processing`, and somebody or some day is waited for."""
     legs: list[LegView]
     rate: ConversionView | None = None
     kind: TransactionKind | None = None
@@ -451,6 +521,8 @@ class TransactionView(BaseModel):
     reference: str | None = None
     remittance_information: str | None = None
     value_date: dt.date | None = None
+    approval: ApprovalView | None = None
+    requested_execution_date: dt.date | None = None
     metadata: dict[str, str] | None = None
     submitted_by: str | None = None
     submitted_at: dt.datetime | None = None
@@ -469,6 +541,7 @@ class TransactionView(BaseModel):
             transaction_id=result.transaction_id,
             status=result.status,
             reason=ReasonView.of(result.reason),
+            waiting_for=WaitingView.of(result.waiting_for),
             legs=[LegView.of(leg) for leg in result.legs],
             rate=ConversionView.of_conversion(result.conversion),
             **asked,
@@ -477,7 +550,7 @@ class TransactionView(BaseModel):
 
 def _asked(request: TransactionRequest, reversed_amount: int) -> dict[str, Any]:
     names = {"settlement", "reference", "remittance_information", "value_date", "metadata", "submitted_by", "submitted_at"}
-    names |= {"balancing", "hold_id", "releases_hold", "reverses"}
+    names |= {"balancing", "hold_id", "releases_hold", "reverses", "requested_execution_date"}
     side = "debtor" if request.reverses is not None else "creditor"
     several = [{side: share.account.account_id, "amount": share.amount.decimal_string} for share in request.shares]
     return {
@@ -489,6 +562,7 @@ def _asked(request: TransactionRequest, reversed_amount: int) -> dict[str, Any]:
         "amount": request.amount.decimal_string,
         "currency": request.amount.currency,
         "fee": MoneyView.of(request.fee),
+        "approval": ApprovalView.of(request.approval),
         "override": OverrideView(**request.override.model_dump()) if request.override else None,
         "reversed_amount": Money(minor_units=reversed_amount, currency=request.amount.currency).decimal_string,
     }

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ledger.errors import (
     CasaflowError,
     ConflictError,
+    ForbiddenError,
     IdempotencyKeyConflictError,
     ImpossibleChangeError,
     InvalidInputError,
@@ -121,6 +122,12 @@ def _conflict(_request: Request, error: Exception) -> Response:
     return problem(status, error.code, str(error), errors=[_wrong(error)] if isinstance(error, ImpossibleChangeError) else ())
 
 
+def _forbidden(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ForbiddenError):
+        raise error
+    return problem(HTTPStatus.FORBIDDEN, error.code, str(error))
+
+
 def _not_found(_request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, CasaflowError) else NotFoundError.code
     return problem(HTTPStatus.NOT_FOUND, code, str(error))
@@ -155,6 +162,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(InvalidInputError, _invalid)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ConflictError, _conflict)
+    app.add_exception_handler(ForbiddenError, _forbidden)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http)

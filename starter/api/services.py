@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from infra.postgres.api_keys import Principal
+from infra.postgres.api_keys import ALL_SCOPES, APPROVING_SCOPE, STANDARD_SCOPE, Principal
+from ledger.errors import MissingScopeError
 
 if TYPE_CHECKING:
     from infra.postgres.accounts import PostgresAccounts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
+    from starter.decisions import Decisions
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
     from starter.standing_orders import StandingOrderDesk
@@ -43,6 +45,7 @@ class Services:
     starter: TransactionStarter
     explanations: Explanations
     standing_orders: StandingOrderDesk
+    decisions: Decisions
 
 
 def _services(request: Request) -> Services:
@@ -56,8 +59,30 @@ _documented = HTTPBearer(auto_error=False, description="An API key of `casaflow 
 
 def _principal(request: Request, _in_the_openapi_document: Annotated[object, Depends(_documented)]) -> Principal:
     principal: Principal = request.state.principal
+    if request.method not in _SAFE_METHODS:
+        _require(principal, STANDARD_SCOPE)
     return principal
 
 
+def _approver(request: Request, _in_the_openapi_document: Annotated[object, Depends(_documented)]) -> Principal:
+    principal: Principal = request.state.principal
+    _require(principal, APPROVING_SCOPE)
+    return principal
+
+
+def _require(principal: Principal, scope: str) -> None:
+    """Let pass whose key has the scope.
+
+    Raises:
+        MissingScopeError: it hasn't.
+    """
+    if scope not in principal.scopes and ALL_SCOPES[0] not in principal.scopes:
+        raise MissingScopeError(scope=scope)
+
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+"""RFC 9110, section 9.2.1: who may come in may look."""
+Approver = Annotated[Principal, Depends(_approver)]
+"""A principal whose key has the scope for approving, whatever other scopes it has."""
 Authenticated = Annotated[Principal, Depends(_principal)]
 """The principal of the request's API key, whom :class:`starter.api.authentication.Authentication` let in."""

@@ -46,7 +46,10 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 IdempotencyKey = Annotated[str | None, Header(description="A request with the same key and body joins the first one.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when final, after N seconds at most (RFC 7240).")]
 _NEEDS_A_DEBTOR: Final = "must be left out: it concerns a debtor, and there is none"
-_LATER_FIELDS: Final = {"creditors": None, "fee": None, "balancing": False, "override": None}
+_LATER_FIELDS: Final = {
+    **dict.fromkeys(("creditors", "fee", "override", "approval", "requested_execution_date")),
+    "balancing": False,
+}
 """Fields of a transaction's body that came after keys were first bound to bodies, as they are when they aren't used."""
 
 
@@ -104,7 +107,7 @@ async def read(transaction_id: str, services: UsesServices, principal: Authentic
 
 async def carry_out(request: TransactionRequest, services: Services, prefer: str | None, response: Response) -> TransactionView:
     """Start a transaction, or join the one with its id, and answer how it stands: status code, `Location` and body."""
-    wait_seconds = _wait_seconds(prefer)
+    wait_seconds = wait_seconds_of(prefer)
     structlog.contextvars.bind_contextvars(transaction_id=request.transaction_id)
     submission = await services.starter.submit(request, wait_seconds=wait_seconds)
     if not submission.result.final:
@@ -117,7 +120,7 @@ async def carry_out(request: TransactionRequest, services: Services, prefer: str
     return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount)
 
 
-def _wait_seconds(prefer: str | None) -> int:
+def wait_seconds_of(prefer: str | None) -> int:
     """RFC 7240, section 4.3. A preference that isn't understood is ignored, as the standard asks."""
     found = _WAIT.search(prefer or "")
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
@@ -154,6 +157,8 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
         amount=money,
         fee=fee,
         override=_override(body.override, principal),
+        approval_asked=body.approval.asked() if body.approval is not None else None,
+        requested_execution_date=body.requested_execution_date,
         **body.model_dump(include={"settlement", "reference", "remittance_information", "value_date", "metadata", "balancing"}),
         submitted_by=principal.name,
         submitted_at=dt.datetime.now(dt.UTC),

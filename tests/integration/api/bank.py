@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -14,7 +14,7 @@ import psycopg
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.postgres.api_keys import PostgresApiKeys
+from infra.postgres.api_keys import ALL_SCOPES, PostgresApiKeys
 from infra.postgres.database import Database
 from ledger.ids import workflow_id
 
@@ -52,12 +52,14 @@ class Bank:
 
 
 @asynccontextmanager
-async def bank_at(api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller") -> AsyncIterator[Bank]:
+async def bank_at(
+    api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller", scopes: Sequence[str] = ALL_SCOPES
+) -> AsyncIterator[Bank]:
     """A new tenant, or a new key of one."""
     tenant = tenant or f"bank-{uuid.uuid4().hex[:12]}"
     database = Database.open(postgres_dsn, pool_size=1)
     try:
-        _, key = await PostgresApiKeys(database).create(tenant, principal)
+        _, key = await PostgresApiKeys(database).create(tenant, principal, scopes)
     finally:
         await database.close()
     async with httpx.AsyncClient(base_url=api, headers={"Authorization": f"Bearer {key}"}, timeout=100, trust_env=False) as http:

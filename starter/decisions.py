@@ -1,0 +1,152 @@
+"""The one way to approve, decline or cancel a transaction that waits: signed here, where it is known who asks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as UpdateTimeoutError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from ledger.commands import sign
+from ledger.errors import (
+    ApprovalExpiredError,
+    CasaflowError,
+    NotCancellableError,
+    NotFoundError,
+    NotWaitingError,
+    SamePrincipalError,
+    UnauthenticatedCommandError,
+    UnavailableError,
+)
+from ledger.ids import workflow_id
+from ledger.refusals import RefusalCode
+from ledger.results import TransactionResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from temporalio.client import WorkflowUpdateHandle
+
+    from infra.postgres.transactions import PostgresTransactions
+    from ledger.commands import Command
+    from starter.submit import TemporalConnection
+
+APPROVE: Final = "approve"
+DECLINE: Final = "decline"
+CANCEL: Final = "cancel"
+
+_ACCEPTED_WITHIN: Final = dt.timedelta(seconds=20)
+"""A worker that was killed is missed after ten seconds; another one then takes what it had in hand."""
+_SHORTEST_WAIT_SECONDS: Final = 2.0
+"""Enough for a healthy transaction to be final, so that who approves sees what came of it."""
+
+
+class Decisions:
+    """Sends what a principal decides to the workflow that waits for it."""
+
+    def __init__(self, temporal: TemporalConnection, transactions: PostgresTransactions, secrets: Sequence[bytes]) -> None:
+        """Take the secrets of the settings; the first one signs."""
+        self._temporal = temporal
+        self._transactions = transactions
+        self._secrets = tuple(secrets)
+
+    async def send(self, action: str, *, tenant: str, transaction_id: str, by: str, reason: str | None, wait_seconds: float) -> None:
+        """Approve, decline or cancel a transaction, and wait for what comes of it. The same again by the same principal changes nothing.
+
+        Args:
+            action: `approve`, `decline` or `cancel`.
+            tenant: whose transaction it is.
+            transaction_id: which one.
+            by: the authenticated principal.
+            reason: what he says.
+            wait_seconds: how long to wait at most until it is final, parked, or waits for its date; whatever it is, the command is taken.
+
+        Raises:
+            NotFoundError: the tenant has no such transaction.
+            SamePrincipalError: it is approved or declined by who submitted it.
+            ApprovalExpiredError, NotWaitingError, NotCancellableError: it is too late, or too early.
+            UnauthenticatedCommandError: the workers trust other secrets.
+            UnavailableError: Temporal did not answer, or no secret is set; the same command again settles it.
+        """
+        if not self._secrets:
+            raise UnavailableError(part="commands", detail="CASAFLOW_COMMAND_SECRETS is not set")
+        command = sign(
+            self._secrets[0],
+            action=action,
+            tenant=tenant,
+            transaction_id=transaction_id,
+            by=by,
+            at=dt.datetime.now(dt.UTC),
+            reason=reason,
+        )
+        client = await self._temporal.client()
+        handle = client.get_workflow_handle(workflow_id(tenant, transaction_id))
+        try:
+            update = await handle.start_update(
+                action,
+                command,
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                # The server knows a repeat by it, and answers what it answered.
+                id=f"{action}-{hashlib.sha256(by.encode()).hexdigest()}",
+                result_type=TransactionResult,
+                rpc_timeout=_ACCEPTED_WITHIN,
+            )
+        except UpdateTimeoutError as error:
+            detail = f"no worker took the command within {_ACCEPTED_WITHIN.total_seconds():.0f} s"
+            raise UnavailableError(part="temporal", detail=detail) from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                await self._after_its_end(command)
+                return
+            raise _unavailable(error) from error
+        # It is taken, or refused. That the time is up before it has led to something is no failure.
+        with suppress(UpdateTimeoutError):
+            await _carried_out(update, command, max(wait_seconds, _SHORTEST_WAIT_SECONDS))
+
+    async def _after_its_end(self, command: Command) -> None:
+        """No workflow takes commands any more, or none ever did: the ledger knows what became of the transaction."""
+        record = await self._transactions.get(command.tenant, command.transaction_id)
+        if record is None:
+            raise NotFoundError(kind="transaction", identifier=command.transaction_id)
+        code = record.result.reason.code if record.result.reason is not None else None
+        if command.action == CANCEL:
+            if code is RefusalCode.CANCELLED:
+                return
+            raise NotCancellableError(transaction_id=command.transaction_id)
+        if record.request.submitted_by == command.by:
+            raise SamePrincipalError(transaction_id=command.transaction_id, action=command.action)
+        if code is RefusalCode.APPROVAL_EXPIRED:
+            raise ApprovalExpiredError(transaction_id=command.transaction_id, action=command.action)
+        raise NotWaitingError(transaction_id=command.transaction_id, action=command.action)
+
+
+async def _carried_out(update: WorkflowUpdateHandle[TransactionResult], command: Command, wait_seconds: float) -> None:
+    try:
+        await update.result(rpc_timeout=dt.timedelta(seconds=wait_seconds))
+    except WorkflowUpdateFailedError as error:
+        raise _refusal(error, command) from error
+    except RPCError as error:
+        raise _unavailable(error) from error
+
+
+def _refusal(failed: WorkflowUpdateFailedError, command: Command) -> CasaflowError:
+    cause = failed.cause
+    kind = cause.type if isinstance(cause, ApplicationError) else None
+    known = {
+        UnauthenticatedCommandError.__name__: UnauthenticatedCommandError(action=command.action, identifier=command.transaction_id),
+        NotCancellableError.__name__: NotCancellableError(transaction_id=command.transaction_id),
+        **{
+            error.__name__: error(transaction_id=command.transaction_id, action=command.action)
+            for error in (SamePrincipalError, ApprovalExpiredError, NotWaitingError)
+        },
+    }
+    return known.get(kind or "") or UnavailableError(part="temporal", detail=f"{command.action} was not carried out: {cause}")
+
+
+def _unavailable(error: RPCError) -> UnavailableError:
+    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")
