@@ -174,12 +174,15 @@ class TransactionStarter:
         if record is None:
             if status is None:
                 raise NotFoundError(kind="transaction", identifier=transaction_id)
-            result = TransactionResult(transaction_id=transaction_id, status=status)
-            asked = await request_of(client, workflow_id(tenant, transaction_id))
+            result, asked = TransactionResult(transaction_id=transaction_id, status=status), None
         else:
             result, asked = _standing(record.result, status), record.request
-        if status is TransactionStatus.PROCESSING and asked is not None and asked.may_wait:
-            result = result.model_copy(update={"waiting_for": await _waiting_for(client, workflow_id(tenant, transaction_id))})
+        if status is TransactionStatus.PROCESSING and (asked is None or asked.may_wait):
+            waiting_for = await _waiting_for(client, workflow_id(tenant, transaction_id))
+            result = result.model_copy(update={"waiting_for": waiting_for})
+            if waiting_for is not None and asked is None:
+                # Whoever is to decide on it has to see what was asked.
+                asked = await request_of(client, workflow_id(tenant, transaction_id))
         return Submission(result=result, request=asked, repeated=True)
 
     async def _recorded(self, request: TransactionRequest) -> Submission | None:
