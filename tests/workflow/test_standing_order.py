@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import ParentClosePolicy
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.runtime import Runtime
+from temporalio.testing import ActivityEnvironment
 from temporalio.worker import Worker
 
 from activities.casa import CasaActivities
@@ -342,6 +344,13 @@ async def test_a_transaction_outlives_the_termination_of_the_run_that_started_it
     bank.bank.ledger.gates["linked"].set()
     child = bank.bank.client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id("main", bank.due().transaction_id))
     assert (await child.result()).status is TransactionStatus.COMPLETED
+    (started,) = [
+        event.start_child_workflow_execution_initiated_event_attributes
+        async for event in handle.fetch_history_events()
+        if event.HasField("start_child_workflow_execution_initiated_event_attributes")
+    ]
+    # The test server ends no children with their parents, whatever was asked for; a real one does.
+    assert started.parent_close_policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
     assert bank.orders.runs == [(bank.due().due_date.day, 1, None)]
     again = await bank.run()  # the upkeep, or an operator, has it run again
     assert again.result is not None
@@ -365,7 +374,7 @@ async def test_an_amount_above_the_banks_threshold_waits_for_its_approval(bank: 
     activities = StandingOrderActivities(bank.orders, bank.orders, bank._records(), rules, links_transfers=True)
     order = bank.orders.order
     inquiry = DueInquiry(key=OrderKey(tenant="main", order_id=order.order_id), at=dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
-    due = await activities.due(inquiry)
+    due = await ActivityEnvironment().run(activities.due, inquiry)
     assert due.request is not None
     assert due.request.approval is not None
     assert due.request.approval.before is ApprovalStage.POSTING

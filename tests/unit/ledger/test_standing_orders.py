@@ -207,6 +207,17 @@ def test_the_last_due_date_and_the_next_ones_meet_without_gap(instant: dt.dateti
     assert all(due.at > now for due in ahead)
 
 
+def test_a_schedule_that_wakes_at_the_very_instant_finds_that_due_date() -> None:
+    order = _order(schedule=_schedule(day=31, count=3))
+    for date in due_dates(order.schedule):
+        at = due_at(order.schedule, date)
+        found = due_by(order, at)
+        assert found is not None
+        assert (found.date, found.at) == (date, at)
+        before = due_by(order, at - dt.timedelta(microseconds=1))
+        assert before is None or before.date < date
+
+
 def test_what_was_due_during_a_pause_is_not_made_up_for() -> None:
     resumed_at = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
     paused = after_change(_order(), OrderChange.PAUSE, now=NOW)
