@@ -40,7 +40,7 @@ APPROVE: Final = "approve"
 DECLINE: Final = "decline"
 CANCEL: Final = "cancel"
 
-_ACCEPTED_WITHIN: Final = dt.timedelta(seconds=20)
+ACCEPTED_WITHIN: Final = dt.timedelta(seconds=20)
 """A worker that was killed is missed after ten seconds; another one then takes what it had in hand."""
 _SHORTEST_WAIT_SECONDS: Final = 2.0
 """Enough for a healthy transaction to be final, so that who approves sees what came of it."""
@@ -94,10 +94,10 @@ class Decisions:
                 # The server knows a repeat by it, and answers what it answered.
                 id=f"{action}-{hashlib.sha256(by.encode()).hexdigest()}",
                 result_type=TransactionResult,
-                rpc_timeout=_ACCEPTED_WITHIN,
+                rpc_timeout=ACCEPTED_WITHIN,
             )
         except UpdateTimeoutError as error:
-            detail = f"no worker took the command within {_ACCEPTED_WITHIN.total_seconds():.0f} s"
+            detail = f"no worker took the command within {ACCEPTED_WITHIN.total_seconds():.0f} s"
             raise UnavailableError(part="temporal", detail=detail) from error
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
