@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8080, ge=0, le=65535)
     """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
 
+    codec_host: str = "127.0.0.1"
+    """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
+    codec_port: int = Field(default=8081, ge=0, le=65535)
+    codec_origins: str = ""
+    """Comma-separated origins of Temporal's Web UI, whose pages may ask the codec server; ``casaflow codec`` finds the embedded one's."""
+
     rates_source: Literal["ecb-history", "ecb-daily"] = "ecb-daily"
     """``ecb-daily``: the European Central Bank's daily XML over HTTP. ``ecb-history``: the rates that ship with a wheel, no network."""
     rates_daily_url: str = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"

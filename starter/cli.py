@@ -25,6 +25,7 @@ from starter import (
     account_commands,
     approval_commands,
     bench_commands,
+    codec_commands,
     explain_commands,
     maintenance_commands,
     promote_commands,
@@ -60,6 +61,7 @@ app.add_typer(key_app, name="key")
 bench_commands.register(app)
 maintenance_commands.register(app)
 promote_commands.register(app)
+codec_commands.register(app)
 explain_commands.register(app)
 standing_order_commands.register(app)
 
@@ -236,7 +238,9 @@ def key_create(
     tenant: Tenant = DEFAULT_TENANT,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="all (the default), standard (everything but approving) or transactions:approve; may be given twice."),
+        typer.Option(
+            help="all (the default), standard (everything but approving), transactions:approve, or payloads (the codec server); may be given twice."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from starlette.datastructures import Headers
 
+from infra.postgres.api_keys import PAYLOADS_SCOPE
 from ledger.errors import UnavailableError
 from starter.api import problems
 
@@ -44,6 +45,10 @@ class Authentication:
             detail = "send a valid API key as Authorization: Bearer" if key else "an API key is needed as Authorization: Bearer"
             challenge = {"WWW-Authenticate": 'Bearer realm="casaflow"'}
             await problems.problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers=challenge)(scope, receive, send)
+            return
+        if set(principal.scopes) <= {PAYLOADS_SCOPE}:
+            detail = f"the key {principal.key_id} is for the codec server, and opens nothing here"
+            await problems.problem(HTTPStatus.FORBIDDEN, "forbidden", detail)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         structlog.contextvars.bind_contextvars(tenant=principal.tenant, principal=principal.name)
