@@ -239,7 +239,7 @@ def key_create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="all (the default), standard (everything but approving), transactions:approve, or payloads (the codec server); may be given twice."
+            help="all (the default), standard (all but approving), transactions:approve, payloads (codec server); may be given twice."
         ),
     ] = None,
     as_json: Json = False,
