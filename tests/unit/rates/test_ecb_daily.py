@@ -37,7 +37,7 @@ def adapter(
         refresh_seconds=refresh_seconds,
         usable_seconds=usable_seconds,
         retry_seconds=retry_seconds,
-        read_timeout_seconds=0.5,
+        read_timeout_seconds=5,  # a busy machine may take its time over the first request
     )
 
 
