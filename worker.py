@@ -1,4 +1,8 @@
-"""Composition root of the worker process: settings, adapters, activities, Temporal's worker."""
+"""Composition root of whatever hosts a worker: settings, adapters, activities, Temporal's worker.
+
+``python -m worker`` is a worker and nothing else. ``python -m worker api`` serves the HTTP API and hosts a worker beside it, on the client
+that the API starts transactions with: their first workflow task then comes with the answer to the start.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
+import uvloop
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from activities.casa import CasaActivities
@@ -40,6 +46,7 @@ from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
+from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
 from workflows.sandbox import workflow_runner
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from ledger.ports import CasaLedger, EventOutbox, EventPublisher, ExchangeRates, HoldLedger
+    from starter.api.services import Services
 
 _log = structlog.get_logger("worker")
 
@@ -115,8 +123,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
-        # Two cores: enough to keep them busy, and few enough that no local attempt waits long for its turn.
-        max_concurrent_workflow_tasks=100,
+        max_concurrent_workflow_tasks=settings.workflow_tasks,
         max_concurrent_local_activities=100,
         max_concurrent_activities=100,
         max_cached_workflows=1_000,
@@ -134,22 +141,44 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         InvalidInputError: a server's address is missing, or a setting about Temporal breaks a rule.
     """
     postgres_url = _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None)
-    _required("temporal_address", settings.temporal_address)
-    access_of(settings)
-    kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    _check(settings)
+    identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
+    database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
+    try:
+        with served_metrics(settings.metrics_address):
+            await _carry(settings, database, lambda: connect(settings, identity=identity), stop)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def carrying(settings: Settings, services: Services) -> AsyncIterator[None]:
+    """Carry transactions beside the API, with its client and its connections, from when they can be reached until this is left.
+
+    Few at a time: a burst goes to the worker processes, and requests go on being answered.
+    """
+    stop = asyncio.Event()
+    few = settings.model_copy(update={"workflow_tasks": settings.api_workflow_tasks})
+    task = asyncio.create_task(_carry(few, services.database, services.temporal.client, stop))
+    task.add_done_callback(partial(_say_why_it_ended, event="api.carries-no-transactions-any-more"))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait([task])
+
+
+async def _carry(settings: Settings, database: Database, client_of: Callable[[], Awaitable[Client]], stop: asyncio.Event) -> None:
     async with AsyncExitStack() as parts:
-        database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
-        parts.push_async_callback(database.close)
         watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
         ledger = PostgresLedger(database, watch)
         parts.push_async_callback(ledger.drain)
-        publisher = KafkaPublisher(kafka)
+        publisher = KafkaPublisher(_required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers))
         parts.push_async_callback(publisher.stop)
         await publisher.start()
-        identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
         try:
             await _once_reachable(database.ping, stop)
-            client = await _once_reachable(lambda: connect(settings, identity=identity), stop)
+            client = await _once_reachable(client_of, stop)
         except _StoppedError:
             return
         registered = PostgresStandingOrders(database)
@@ -171,13 +200,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ),
         )
         every_seconds = settings.maintenance_every_seconds
-        with served_metrics(settings.metrics_address):
-            maintenance = PostgresMaintenance(database, watch)
-            async with worker, _upkeep(maintenance, every_seconds=every_seconds), _upkeep(keeper, every_seconds=every_seconds):
-                _log.info("worker.started", task_queue=settings.task_queue, identity=identity)
-                await stop.wait()
-                _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
+        maintenance = PostgresMaintenance(database, watch)
+        async with worker, _upkeep(maintenance, every_seconds=every_seconds), _upkeep(keeper, every_seconds=every_seconds):
+            _log.info("worker.started", task_queue=settings.task_queue, identity=client.identity)
+            await stop.wait()
+            _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         _log.info("worker.stopped")
+
+
+def _check(settings: Settings) -> None:
+    _required("temporal_address", settings.temporal_address)
+    _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    access_of(settings)
 
 
 @asynccontextmanager
@@ -187,7 +221,7 @@ async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper, *, eve
         yield
         return
     task = asyncio.create_task(maintenance.keep_up(every_seconds=every_seconds))
-    task.add_done_callback(_say_why_it_ended)
+    task.add_done_callback(partial(_say_why_it_ended, event="worker.no-maintenance-any-more"))
     try:
         yield
     finally:
@@ -195,24 +229,41 @@ async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper, *, eve
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+def _say_why_it_ended(task: asyncio.Task[None], *, event: str) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("worker.no-maintenance-any-more", error=repr(error))
+        _log.error(event, error=repr(error))
 
 
-def main() -> None:
-    """Run a worker with the environment's settings until SIGTERM or SIGINT. Exit code 2: an address is missing."""
+def main(arguments: Sequence[str]) -> None:
+    """Run with the environment's settings until SIGTERM or SIGINT. Exit code 2: an address is missing, or a setting breaks a rule."""
     settings = Settings()
+    try:
+        if arguments == ["api"]:
+            _serve_api(settings)
+        else:
+            _run_worker(settings)
+    except InvalidInputError as error:
+        _log.error("worker.misconfigured", error=str(error))
+        sys.exit(_EXIT_CONFIGURATION)
+
+
+def _run_worker(settings: Settings) -> None:
     configure_logging(settings)
     keep_messages_plain()
     start_tracing(settings, service="casaflow-worker")
     if settings.metrics_address is not None:
         keep_sdk_metrics()
-    try:
-        asyncio.run(_run_until_signalled(settings))
-    except InvalidInputError as error:
-        _log.error("worker.misconfigured", error=str(error))
-        sys.exit(_EXIT_CONFIGURATION)
+    uvloop.run(_run_until_signalled(settings))
+
+
+def _serve_api(settings: Settings) -> None:
+    if not settings.api_workflow_tasks:
+        serve(settings)
+        return
+    configure_logging(settings)
+    keep_messages_plain()
+    _check(settings)
+    serve(settings, beside=lambda services: carrying(settings, services))
 
 
 async def _run_until_signalled(settings: Settings) -> None:
@@ -252,4 +303,4 @@ def _required(field: str, value: str | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
+import uvloop
 
 from consumers import audit
 from infra.logs import configure_logging
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION
     postgres_url = settings.postgres_url.get_secret_value()
-    asyncio.run(
+    uvloop.run(
         consume(
             arguments[0],
             bootstrap_servers=settings.kafka_bootstrap_servers,

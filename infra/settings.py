@@ -99,6 +99,14 @@ class Settings(BaseSettings):
     codec_port: int = Field(default=8081, ge=0, le=65535)
     codec_origins: str = ""
     """Comma-separated origins of Temporal's Web UI, whose pages may ask the codec server; ``casaflow codec`` finds the embedded one's."""
+    workflow_tasks: int = Field(default=100, ge=1, le=1_000)
+    """Workflow tasks that a worker process carries at one time: enough to keep two cores busy, and few enough that no local attempt waits
+    long for its turn."""
+    api_workflow_tasks: int = Field(default=16, ge=0, le=1_000)
+    """Workflow tasks that the API's process carries itself at one time: a transaction that it starts begins there, without the way through
+    Temporal's queue. Further ones go to the workers. 0: the API hosts no worker."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Worker processes that ``casaflow up`` runs, besides the API."""
 
     rates_source: Literal["ecb-history", "ecb-daily"] = "ecb-daily"
     """``ecb-daily``: the European Central Bank's daily XML over HTTP. ``ecb-history``: the rates that ship with a wheel, no network."""

@@ -271,15 +271,21 @@ def migrate() -> None:
 
 
 @app.command()
-def worker() -> None:
-    """Run a worker with the settings of the environment."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606  this interpreter
+def worker(
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that carry transactions, each with its own connections.")] = 1,
+) -> None:
+    """Run a worker with the settings of the environment; several processes are kept running, and ended together."""
+    if processes == 1:
+        os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606  this interpreter
+    from infra.worker_processes import keep_running  # noqa: PLC0415  as in submit
+
+    raise typer.Exit(asyncio.run(keep_running([sys.executable, "-m", "worker"], processes)))
 
 
 @app.command()
 def api() -> None:
     """Serve the HTTP API with the settings of the environment."""
-    os.execv(sys.executable, [sys.executable, "-m", "starter.api"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "worker", "api"])  # noqa: S606
 
 
 @app.command()

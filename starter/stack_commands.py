@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ def _say(line: str) -> None:
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; the stack goes on in the background.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt what Temporal stores, from now on, with a key made here.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes besides the API (CASAFLOW_WORKERS, 1).")] = None,
     as_json: Json = False,
 ) -> None:
     """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
@@ -53,6 +55,8 @@ def up(
     A server that is configured from outside (CASAFLOW_POSTGRES_URL, CASAFLOW_TEMPORAL_ADDRESS, CASAFLOW_KAFKA_BOOTSTRAP_SERVERS) is used
     instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow).
     """
+    if workers is not None:
+        os.environ["CASAFLOW_WORKERS"] = str(workers)  # the supervisor has the environment of this process
     settings = Settings()
     try:
         if encrypt:

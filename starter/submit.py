@@ -7,8 +7,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as UpdateTimeoutError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
     from ledger.results import TransactionRecord, WaitingFor
 
 _RPC_TIMEOUT: Final = dt.timedelta(seconds=5)
-_UPDATE_AFTER_SECONDS: Final = 0.3
-"""A healthy transaction has ended by then, and an update would only cost it another workflow task."""
+_FIRST_LOOK_SECONDS: Final = 0.3
+"""A healthy transaction has ended by then; only one that publishes late is looked for in the ledger."""
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+"""Between two looks; each takes twice as long to come as the one before it."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,8 @@ class TransactionStarter:
                 static_summary=static_summary(request),
                 static_details=static_details(request),
                 versioning_override=versioning_override(request),
+                # Where this process hosts a worker, the first workflow task comes with the answer to the start.
+                request_eager_start=True,
                 rpc_timeout=_RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:
@@ -245,12 +248,11 @@ class TransactionStarter:
         if wait_seconds <= 0:
             return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
         ended = asyncio.create_task(_ended(handle))
-        answered = asyncio.create_task(_answered(handle, wait_seconds))
+        answered = asyncio.create_task(self._answered(request))
         try:
             async with asyncio.timeout(wait_seconds):
                 await asyncio.wait({ended, answered}, return_when=asyncio.FIRST_COMPLETED)
-                result = answered.result() if answered.done() else None
-                return result or await ended
+                return answered.result() if answered.done() else await ended
         except TimeoutError:
             pass
         except WorkflowFailureError as error:
@@ -265,6 +267,23 @@ class TransactionStarter:
         if recorded.result.final:
             return recorded.result
         return _standing(recorded.result, await _status_by_workflow(handle))
+
+    async def _answered(self, request: TransactionRequest) -> TransactionResult:
+        """The result once the ledger has it, published or not: the way while Kafka is away.
+
+        A look into the ledger, and not an update that waits in the workflow: that would cost each transaction another workflow task as soon
+        as there are so many that they take longer than the first look, which is when there is no time for it.
+        """
+        pause_seconds = _FIRST_LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+            try:
+                recorded = await self._recorded(request)
+            except UnavailableError:
+                continue  # the end of the workflow tells as well
+            if recorded is not None and recorded.result.final:
+                return recorded.result
 
     async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
         """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""
@@ -288,24 +307,6 @@ async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult])
         return await handle.result()
     except RPCError as error:
         raise _unavailable(error) from error
-
-
-async def _answered(handle: WorkflowHandle[TransactionWorkflow, TransactionResult], wait_seconds: float) -> TransactionResult | None:
-    """The result once it is final, before it is published: the way while Kafka is away. None where only the workflow's end can tell."""
-    await asyncio.sleep(min(_UPDATE_AFTER_SECONDS, wait_seconds))
-    try:
-        result: TransactionResult = await handle.execute_update(
-            "final_result", result_type=TransactionResult, rpc_timeout=dt.timedelta(seconds=wait_seconds)
-        )
-    except (UpdateTimeoutError, WorkflowUpdateFailedError):
-        # The workflow ended between the two questions, or the time is up. The SDK also says so when this task is cancelled,
-        # so nothing may be awaited here: it would outlive the caller's wait.
-        return None
-    except RPCError as error:
-        if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.DEADLINE_EXCEEDED}:
-            return None
-        raise _unavailable(error) from error
-    return result
 
 
 async def _status_by_workflow(handle: WorkflowHandle[Any, Any]) -> TransactionStatus | None:

@@ -1,24 +1,15 @@
-"""How workflow code is run: in Temporal's sandbox, which stops it from reading clocks, files or randomness of its own."""
+"""How workflow code is run: as ordinary code of the process, outside of Temporal's sandbox. See docs/decisions/0017."""
 
 from __future__ import annotations
 
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
 
 
-def workflow_runner() -> SandboxedWorkflowRunner:
+def workflow_runner() -> WorkflowRunner:
     """The runner that every worker and every replay uses.
 
-    What is passed through is loaded once per process instead of once per workflow. All of it is pure (`ledger`, the policies),
-    or only named for typed calls (`activities`); the workflow modules themselves are loaded afresh, under restrictions.
+    The sandbox loads the workflow's modules afresh for each workflow, and watches every access to what it restricts. What it would catch
+    is caught before anything runs: a test reads the code of `workflows` for clocks, randomness and input or output, and real
+    histories are replayed.
     """
-    passed_through = (
-        "ledger",
-        "activities",
-        "pydantic",
-        "structlog",
-        "workflows.policies",
-        "workflows.authority",
-        "workflows.visibility",
-        "workflows.services",
-    )
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed_through))
+    return UnsandboxedWorkflowRunner()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -35,7 +35,7 @@ def main() -> None:
         cases = _chosen(options)
         if options.plot is not None:
             load_matplotlib()  # now, rather than after the measuring
-        report = asyncio.run(_measure(cases, rounds=options.rounds, seconds=options.seconds))
+        report = uvloop.run(_measure(cases, rounds=options.rounds, seconds=options.seconds))
         if options.plot is not None:
             where = f"{report.server['cores']} cores"
             draw(report.medians, options.plot, title=f"casaflow bench workflow: {where}, rounds: {options.rounds}")

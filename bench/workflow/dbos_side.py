@@ -11,6 +11,7 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Final
 
+import uvloop
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSConfig
 from sqlalchemy import text
 
@@ -73,7 +74,7 @@ def main() -> None:
     """Serve until the input ends, on a database that is dropped then."""
     url = sys.argv[1]
     with own_database(url) as name:
-        asyncio.run(_serve(database_url(url, name)))
+        uvloop.run(_serve(database_url(url, name)))
 
 
 if __name__ == "__main__":

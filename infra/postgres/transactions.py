@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
+from infra.postgres.group_commit import Lane
 from infra.postgres.json import from_jsonb
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.errors import IdempotencyKeyConflictError
@@ -16,21 +17,22 @@ from ledger.requests import Override, TransactionRequest
 from ledger.results import TransactionRecord, TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from infra.postgres.database import Database
 
 _FIND = text("""
-    SELECT t.request, t.fingerprint, t.status, t.reason, t.finished_at, t.reversed_amount,
+    SELECT b.number, CAST(t.transaction_id AS text) AS transaction_id,
+           t.request, t.fingerprint, t.status, t.reason, t.finished_at, t.reversed_amount,
            (SELECT coalesce(jsonb_agg(to_jsonb(d)
                                       ORDER BY array_position(ARRAY['debit', 'fee', 'credit', 'compensation'], d.leg), d.decided_at), '[]')
               FROM decision d
              WHERE d.tenant = t.tenant AND d.account_id IN (SELECT a.account_id FROM transaction_accounts(t.request) AS a)
                AND d.transaction_id = t.transaction_id) AS legs
-      FROM transaction t
-     WHERE t.tenant = :tenant AND t.transaction_id = CAST(:transaction_id AS uuid)
+      FROM unnest(CAST(:tenants AS text[]), CAST(:transaction_ids AS uuid[])) WITH ORDINALITY AS b (tenant, transaction_id, number)
+      JOIN transaction t USING (tenant, transaction_id)
 """)
 _CLAIM_KEY = text("""
     INSERT INTO idempotency_key (tenant, principal, idempotency_key, request_hash, transaction_id)
@@ -42,12 +44,18 @@ _READ_KEY = text("""
      WHERE tenant = :tenant AND principal = :principal AND idempotency_key = :key
 """)
 
+MAX_BATCH: Final = 100
+"""Transactions that are looked for together, at most."""
+_MAX_WAITING: Final = 10_000
+
 
 class PostgresTransactions:
     """Transactions as the ledger keeps them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Every request is looked for before it is carried out, so those that come together are looked for together.
+        self._look_ups: Lane[tuple[str, str], TransactionRecord | None] = Lane(self._look_up, max_batch=MAX_BATCH, max_waiting=_MAX_WAITING)
 
     async def get(self, tenant: str, transaction_id: str) -> TransactionRecord | None:
         """The transaction, or None when nothing of it was recorded (yet).
@@ -55,9 +63,13 @@ class PostgresTransactions:
         Raises:
             UnavailableError: the database did not answer.
         """
+        return await self._look_ups.submit((tenant, transaction_id))
 
-        async def work(connection: AsyncConnection) -> TransactionRecord | None:
-            return await find_transaction(connection, tenant, transaction_id)
+    async def _look_up(
+        self, transactions: Sequence[tuple[str, str]], _next_may_begin: Callable[[], None]
+    ) -> list[TransactionRecord | None]:
+        async def work(connection: AsyncConnection) -> list[TransactionRecord | None]:
+            return await _find(connection, transactions)
 
         return await self._database.run_statement(work)
 
@@ -85,21 +97,31 @@ class PostgresTransactions:
 
 async def find_transaction(connection: AsyncConnection, tenant: str, transaction_id: str) -> TransactionRecord | None:
     """The transaction with its legs, read on a connection that somebody else commits."""
-    found = (await connection.execute(_FIND, {"tenant": tenant, "transaction_id": transaction_id})).mappings().one_or_none()
-    if found is None:
-        return None
-    request = from_jsonb(TransactionRequest, found["request"])
+    (found,) = await _find(connection, [(tenant, transaction_id)])
+    return found
+
+
+async def _find(connection: AsyncConnection, transactions: Sequence[tuple[str, str]]) -> list[TransactionRecord | None]:
+    asked = {"tenants": [tenant for tenant, _ in transactions], "transaction_ids": [identifier for _, identifier in transactions]}
+    found: list[TransactionRecord | None] = [None] * len(transactions)
+    for row in (await connection.execute(_FIND, asked)).mappings():
+        found[row["number"] - 1] = _record_from_row(dict(row))
+    return found
+
+
+def _record_from_row(row: Mapping[str, Any]) -> TransactionRecord:
+    request = from_jsonb(TransactionRequest, row["request"])
     if request is None:
-        message = f"transaction {transaction_id} has no request"
+        message = f"transaction {row['transaction_id']} has no request"
         raise ValueError(message)
     result = TransactionResult(
-        transaction_id=transaction_id,
-        status=TransactionStatus(found["status"]),
-        reason=from_jsonb(Refusal, found["reason"]),
-        legs=tuple(decision_from_row(leg) for leg in found["legs"]),
+        transaction_id=row["transaction_id"],
+        status=TransactionStatus(row["status"]),
+        reason=from_jsonb(Refusal, row["reason"]),
+        legs=tuple(decision_from_row(leg) for leg in row["legs"]),
     )
     names = ("fingerprint", "finished_at", "reversed_amount")
-    return TransactionRecord(request=request, result=result, **{name: found[name] for name in names})
+    return TransactionRecord(request=request, result=result, **{name: row[name] for name in names})
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:

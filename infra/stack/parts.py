@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from infra.stack.model import StackHome
     from infra.stack.ports import PortReservations
 
-WORKERS: Final = 1
 CONSUMERS: Final = ("audit",)
 """Groups that the stack runs, each by a process of its own."""
 _POLL_SECONDS: Final = 0.2
@@ -142,7 +141,9 @@ class Servers:
             while not await _is_ready(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-        return Part(name="api", command=self.python("api", "starter.api"), wait_until_ready=ready, address=self.api_url)
+        return Part(
+            name="api", command=self.python("api", "worker", "api", stop_seconds=40.0), wait_until_ready=ready, address=self.api_url
+        )
 
 
 async def prepare_servers(settings: Settings, home: StackHome, reservations: PortReservations, say: Callable[[str], None]) -> Servers:
@@ -272,7 +273,8 @@ def worker_parts(servers: Servers) -> list[Part]:
         while not await _polls(servers, f"casaflow-worker-{pid}@"):  # noqa: ASYNC110  a worker tells nobody that it is ready
             await asyncio.sleep(_POLL_SECONDS)
 
-    names = ["worker"] if WORKERS == 1 else [f"worker {number}" for number in range(1, WORKERS + 1)]
+    count = servers.settings.workers
+    names = ["worker"] if count == 1 else [f"worker {number}" for number in range(1, count + 1)]
     queue = servers.settings.task_queue
     return [
         Part(

@@ -246,11 +246,12 @@ class Supervisor:
     def _write_state(self) -> None:
         self._home.write_model(self._home.state_file, self._state)
         if self._info is not None and not self._stopping.is_set():
-            self._info.pids = _pids(self._state)
+            self._info.pids = _pids(self._state, api_carries=self._settings.api_workflow_tasks > 0)
             self._home.write_model(self._home.stack_file, self._info)
 
 
-def _pids(state: SupervisorState) -> Pids:
+def _pids(state: SupervisorState, *, api_carries: bool) -> Pids:
+    """The processes of the parts; the API is also one of the workers where it hosts one."""
     pids = Pids()
     for part in state.parts:
         if part.pid is None:
@@ -262,6 +263,8 @@ def _pids(state: SupervisorState) -> Pids:
             pids.consumers[name] = part.pid
         else:
             setattr(pids, kind, part.pid)
+    if api_carries and pids.api is not None:
+        pids.worker.append(pids.api)
     return pids
 
 

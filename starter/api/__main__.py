@@ -1,51 +1,9 @@
-"""Serves the HTTP API on ``CASAFLOW_API_HOST`` and ``CASAFLOW_API_PORT``."""
+"""Serves the HTTP API alone, without a worker in its process: see :mod:`worker` for the one that has one."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from typing import Final
-
-import structlog
-import uvicorn
-
-from infra.logs import configure_logging
 from infra.settings import Settings
-from infra.temporal.telemetry import keep_sdk_metrics
-from infra.tracing import start_tracing
-from ledger.errors import InvalidInputError
-from starter.api.application import create_app
-
-_log = structlog.get_logger("api")
-
-_EXIT_CONFIGURATION: Final = 2
-
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT; requests that run are finished. Exit code 2: a setting breaks a rule."""
-    settings = Settings()
-    configure_logging(settings)
-    start_tracing(settings, service="casaflow-api")
-    keep_sdk_metrics()
-    try:
-        app = create_app(settings)
-    except InvalidInputError as error:
-        _log.error("api.misconfigured", error=str(error))
-        sys.exit(_EXIT_CONFIGURATION)
-    # The server stops by itself at the signal, then raises it again, and the default would end this process without its last spans.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=15,
-    )
-
+from starter.api.serving import serve
 
 if __name__ == "__main__":
-    main()
+    serve(Settings())

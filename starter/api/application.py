@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -51,8 +52,16 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
+Beside = Callable[[Services], AbstractAsyncContextManager[None]]
+"""What a process does beside serving, with the same parts: open while the application runs."""
+
+
+def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
     """The application; connections are opened when it starts, and closed when it ends.
+
+    Args:
+        settings: of the process.
+        beside: see there; None: nothing.
 
     Raises:
         InvalidInputError: a setting about Temporal breaks a rule.
@@ -94,7 +103,8 @@ def create_app(settings: Settings) -> FastAPI:
             decisions=Decisions(temporal, recorded, settings.signing_secrets),
         )
         try:
-            yield
+            async with beside(app.state.services) if beside is not None else nullcontext():
+                yield
         finally:
             await database.close()
 

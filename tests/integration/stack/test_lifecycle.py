@@ -64,7 +64,7 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         "temporal": "server start-dev",
         "kafka": "kafka.Kafka",
         "worker": "-m worker",
-        "api": "-m starter.api",
+        "api": "-m worker api",
         "consumer audit": "-m consumers audit",
     }
     supervisor = first.supervisor().pid
