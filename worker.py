@@ -146,7 +146,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
     try:
         with served_metrics(settings.metrics_address):
-            await _carry(settings, database, lambda: connect(settings, identity=identity), stop)
+            watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
+            await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop)
     finally:
         await database.close()
 
@@ -159,7 +160,8 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
     """
     stop = asyncio.Event()
     few = settings.model_copy(update={"workflow_tasks": settings.api_workflow_tasks})
-    task = asyncio.create_task(_carry(few, services.database, services.temporal.client, stop))
+    carried = _carry(few, services.database, LedgerWatch(LedgerMetrics()), services.temporal.client, stop)
+    task = asyncio.create_task(carried)
     task.add_done_callback(partial(_say_why_it_ended, event="api.carries-no-transactions-any-more"))
     try:
         yield
@@ -168,9 +170,10 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
         await asyncio.wait([task])
 
 
-async def _carry(settings: Settings, database: Database, client_of: Callable[[], Awaitable[Client]], stop: asyncio.Event) -> None:
+async def _carry(
+    settings: Settings, database: Database, watch: LedgerWatch, client_of: Callable[[], Awaitable[Client]], stop: asyncio.Event
+) -> None:
     async with AsyncExitStack() as parts:
-        watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
         ledger = PostgresLedger(database, watch)
         parts.push_async_callback(ledger.drain)
         publisher = KafkaPublisher(_required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers))
