@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,8 +76,13 @@ class Case:
         with frozen_garbage():
             before = system.cpu_seconds()
             run = await closed_loop(work, asked, in_flight=self.in_flight, seconds=seconds)
+            answered = time.perf_counter()
+            await system.all_published()
+            published_after = time.perf_counter() - answered
             after = system.cpu_seconds()
-        return {**run.figures("transactions_per_second"), **_cpu(before, after, len(run.latencies_ms))}
+        count = len(run.latencies_ms)
+        rate = count / (count / run.per_second + published_after)
+        return {**run.figures("transactions_per_second"), "transactions_per_second": rate, **_cpu(before, after, count)}
 
     def _work(self, system: System) -> Callable[[TransactionRequest], Awaitable[None]]:
         async def empty(_request: TransactionRequest) -> None:
@@ -89,8 +95,10 @@ class Case:
                 PlainWorkflow.run, request, id=f"plain-{request.transaction_id}", task_queue=TASK_QUEUE, id_reuse_policy=_ONCE
             )
 
+        starter = system.saga_starter if self.side is Side.SAGA else system.starter
+
         async def casaflow(request: TransactionRequest) -> None:
-            expect_completed((await system.starter.submit(request, wait_seconds=WAIT_SECONDS)).result)
+            expect_completed((await starter.submit(request, wait_seconds=WAIT_SECONDS)).result)
 
         async def over_http(request: TransactionRequest) -> None:
             body = {
@@ -120,6 +128,8 @@ CASES: Final = (
     *(Case(Side.CASAFLOW, 1, what) for what in (What.WITHDRAWAL, What.TRANSFER, What.CROSS_CURRENCY)),
     Case(Side.PLAIN, 1),
     Case(Side.CASAFLOW, 50, What.TRANSFER, Accounts.ONE),
+    Case(Side.SAGA, 1, What.TRANSFER),
+    Case(Side.SAGA, 50, What.TRANSFER),
     Case(Side.CASAFLOW, 50, What.CROSS_CURRENCY),
     Case(Side.HTTP, 50),
     Case(Side.DBOS, 1, What.WITHDRAWAL, Accounts.ONE),

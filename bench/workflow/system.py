@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
+from sqlalchemy import text
 
 from bench.ledger.server import BenchError
 from bench.workflow.loads import open_accounts
@@ -33,11 +34,14 @@ from worker import transaction_worker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from temporalio.client import Client
 
     from infra.stack.model import StackInfo
 
 TASK_QUEUE: Final = "casaflow-bench"
+_WAITS: Final = text("SELECT EXISTS (SELECT 1 FROM event_outbox WHERE published_at IS NULL)")
+_POLL_SECONDS: Final = 0.01
 _DBOS_START_SECONDS: Final = 60.0
 _DBOS_STOP_SECONDS: Final = 15.0
 
@@ -49,8 +53,20 @@ class System:
     info: StackInfo
     client: Client
     starter: TransactionStarter
+    saga_starter: TransactionStarter
+    """Posts transfers leg by leg."""
+    database: Database
     http: ApiClient
     dbos: asyncio.subprocess.Process
+
+    async def all_published(self) -> None:
+        """Return once no event waits in the outbox: an answer may be out before its events are, and they are part of the work."""
+
+        async def waits(connection: AsyncConnection) -> bool:
+            return bool((await connection.execute(_WAITS)).scalar_one())
+
+        while await self.database.run_statement(waits):  # noqa: ASYNC110  the outbox tells nobody that it is empty
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def ask_dbos(self, *, in_flight: int, seconds: float) -> dict[str, float]:
         """Have DBOS measure.
@@ -132,8 +148,10 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         )
         http = await parts.enter_async_context(ApiClient(info.api, info.api_key))
         await parts.enter_async_context(worker)
-        starter = TransactionStarter(temporal, PostgresTransactions(database), task_queue=settings.task_queue)
-        yield System(info, client, starter, http, dbos)
+        recorded = PostgresTransactions(database)
+        starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue)
+        saga_starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers="saga")
+        yield System(info, client, starter, saga_starter, database, http, dbos)
 
 
 def _settings(info: StackInfo) -> Settings:
