@@ -82,9 +82,12 @@ async def open_accounts(url: str) -> None:
     now = dt.datetime.now(dt.UTC)
     names = [f"bench-{number}" for number in range(SPREAD_ACCOUNTS)] + [f"creditor-{number}" for number in range(10)]
     others = [f"other-{number}" for number in range(10)]
+    # No more at a time than there are connections: who waits for one longer than the pool allows would end the run.
+    slots = asyncio.Semaphore(POOL_SIZE)
 
     async def open_one(account_id: str, currency: str) -> None:
-        await accounts.open_account(tenant=DEFAULT_TENANT, account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
+        async with slots:
+            await accounts.open_account(tenant=DEFAULT_TENANT, account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
         await ledger.post(leg(DEFAULT_TENANT, account_id, Money(minor_units=FUNDS, currency=currency), debit=False, at=now))
 
     try:
