@@ -25,6 +25,7 @@ from activities.exchange_rate import ExchangeRateActivities
 from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
 from activities.standing_orders import StandingOrderActivities
+from activities.sweep import SweepActivities
 from infra.kafka.publisher import KafkaPublisher
 from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
@@ -37,20 +38,25 @@ from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.transactions import PostgresTransactions
+from infra.postgres.unsettled import PostgresUnsettled
 from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from infra.temporal.deployment import deployment_config
+from infra.temporal.executions import TransactionExecutions
 from infra.temporal.standing_orders import StandingOrderKeeper
+from infra.temporal.sweep_schedule import ensure_sweep_schedule
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
+from ledger.settlements import SweepOrder
 from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
 from workflows.sandbox import workflow_runner
 from workflows.standing_order import StandingOrderWorkflow
+from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
 if TYPE_CHECKING:
@@ -82,6 +88,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     publisher: EventPublisher,
     rates: ExchangeRates,
     standing_orders: StandingOrderActivities | None = None,
+    sweep: SweepActivities | None = None,
     beside: Sequence[type] = (),
 ) -> Worker:
     """A worker that carries transactions; the caller starts it, and owns what it is given.
@@ -95,6 +102,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         publisher: where these go.
         rates: between currencies.
         standing_orders: what carries those out; None: this worker doesn't, as in a benchmark.
+        sweep: finds what nobody carries; None: this worker does no sweeps.
         beside: further workflow classes, for a benchmark under the same settings.
     """
     authority.trust(settings.signing_secrets)
@@ -108,11 +116,17 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[TransactionWorkflow, HoldWorkflow, *([StandingOrderWorkflow] if orders else []), *beside],
+        workflows=[
+            *(TransactionWorkflow, HoldWorkflow),
+            *([StandingOrderWorkflow] if orders else []),
+            *([SweepWorkflow] if sweep is not None else []),
+            *beside,
+        ],
         activities=[
             casa.post,
             casa.post_linked,
             casa.reject,
+            casa.record_action,
             exchange_rate.quote,
             notification.publish,
             hold.authorise,
@@ -120,6 +134,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
             hold.expire,
             hold.look_up,
             *orders,
+            *([sweep.find] if sweep is not None else []),
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
@@ -201,7 +216,15 @@ async def _carry(
                 settings.waiting_rules,
                 links_transfers=settings.transfers == "linked",
             ),
+            sweep=SweepActivities(PostgresUnsettled(database), TransactionExecutions(client, settings.task_queue)),
         )
+        if settings.sweep_every_seconds:
+            await ensure_sweep_schedule(
+                client,
+                task_queue=settings.task_queue,
+                every=timedelta(seconds=settings.sweep_every_seconds),
+                order=SweepOrder(older_than_seconds=settings.sweep_after_seconds),
+            )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
         async with worker, _upkeep(maintenance, every_seconds=every_seconds), _upkeep(keeper, every_seconds=every_seconds):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
 from activities.call import transaction_call
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision
 from ledger.postings import Posting, linked_posting
 from ledger.rates import Conversion
@@ -58,6 +59,16 @@ class CasaActivities:
         with transaction_call(instruction.request.tenant, instruction.request.transaction_id):
             linked = linked_posting(instruction.request, conversion=instruction.conversion, booking_date=instruction.booking_date)
             return await self._ledger.post_linked(linked)
+
+    @activity.defn(name="casa.record_action")
+    async def record_action(self, action: OperatorAction) -> None:
+        """Record what an operator did with a transaction or a hold; a repeat changes nothing.
+
+        Raises:
+            ApplicationError: UnavailableError, retryable.
+        """
+        with transaction_call(action.tenant, action.transaction_id):
+            await self._ledger.record_action(action)
 
     @activity.defn(name="casa.reject")
     async def reject(self, rejection: Rejection) -> TransactionResult:

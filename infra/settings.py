@@ -35,6 +35,9 @@ class MetricsAddress(NamedTuple):
     """0: a free one, which the log names."""
 
 
+DEFAULT_TASK_QUEUE = "casaflow-transactions"
+
+
 class Settings(BaseSettings):
     """Where the servers are and how casaflow behaves; every field is an environment variable ``CASAFLOW_<NAME>``."""
 
@@ -75,7 +78,7 @@ class Settings(BaseSettings):
     payload_encryption: Literal["required", "off"] | None = None
     """``required``: no process talks to Temporal without keys. ``off``: it does, even where there are some. Unless set: required where
     Temporal's address isn't this machine's own, since payloads name customers and would cross a network readable."""
-    task_queue: str = "casaflow-transactions"
+    task_queue: str = DEFAULT_TASK_QUEUE
     """Temporal task queue that carries transactions."""
 
     transfers: Literal["linked", "saga"] = "linked"
@@ -120,6 +123,10 @@ class Settings(BaseSettings):
     def _none_if_empty(cls, value: str | None) -> str | None:
         return value or None
 
+    sweep_every_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How often a sweep looks for transactions that nobody carries any more; 0: never, and ``casaflow sweep`` is run by other means."""
+    sweep_after_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How long a transaction must stand without a workflow before a sweep settles it: whoever terminated one may be about to reset it."""
     command_secrets: SecretStr | None = None
     """Comma-separated secrets, of 32 characters at least, shared by API and workers: the API signs operators' commands with the first one,
     and workers obey what any of them has signed, so that one is rotated by putting the new one in front. None: no command is obeyed."""

@@ -18,6 +18,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ledger.money import Money
 from ledger.requests import MAX_REMITTANCE_LENGTH
 
+RETRY: Final = "retry"
+"""Try again what the transaction is parked at."""
+SETTLE_TO: Final = "settle_to"
+"""Credit another account instead of the creditor."""
+REVERSE: Final = "reverse"
+"""Give the debtor the money back."""
+
 MIN_SECRET_BYTES: Final = 32
 """As long as the hash; RFC 2104, section 3, discourages shorter ones."""
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -40,6 +47,8 @@ class Command(BaseModel):
     """When the API took it. Two commands with the same content at different times are two commands."""
     account_id: str | None = None
     """``settle_to``: who gets the money."""
+    currency: str | None = None
+    """``settle_to``: that account's currency, which never changes."""
     amount: Money | None = None
     """``capture``: how much."""
     signature: str
@@ -53,6 +62,29 @@ class Command(BaseModel):
         return any(matches)
 
 
+class OperatorAction(BaseModel):
+    """A command as it is recorded with the transaction."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    transaction_id: str
+    action: str
+    by: str
+    reason: str | None = None
+    at: AwareDatetime
+    detail: dict[str, str] = Field(default_factory=dict)
+    """What else was said: the account of ``settle_to``."""
+
+    @classmethod
+    def of(cls, command: Command) -> OperatorAction:
+        """What is recorded of `command`."""
+        detail = {name: value for name in ("account_id", "currency") if (value := getattr(command, name)) is not None}
+        if command.amount is not None:
+            detail |= {"amount": command.amount.decimal_string, "currency": command.amount.currency}
+        return cls(**command.model_dump(include={"tenant", "transaction_id", "action", "by", "reason", "at"}), detail=detail)
+
+
 def sign(  # noqa: PLR0913  each is a part of the command
     secret: bytes,
     *,
@@ -63,6 +95,7 @@ def sign(  # noqa: PLR0913  each is a part of the command
     at: dt.datetime,
     reason: str | None = None,
     account_id: str | None = None,
+    currency: str | None = None,
     amount: Money | None = None,
 ) -> Command:
     """Make a command that carries its proof.
@@ -76,6 +109,7 @@ def sign(  # noqa: PLR0913  each is a part of the command
         at: now, with its time zone.
         reason: what the operator said.
         account_id: of the action, if it needs one.
+        currency: of that account.
         amount: of the action, if it needs one.
     """
     unsigned = Command(
@@ -86,6 +120,7 @@ def sign(  # noqa: PLR0913  each is a part of the command
         reason=reason,
         at=at,
         account_id=account_id,
+        currency=currency,
         amount=amount,
         signature="",
     )

@@ -92,6 +92,28 @@ class TransactionNotFinalError(ConflictError):
         super().__init__(f"transaction {transaction_id} is {status}; it can be reversed once it is completed")
 
 
+class TransactionNotParkedError(ConflictError):
+    """The transaction doesn't wait for an operator, or has got another command that it carries out."""
+
+    code: ClassVar[str] = "transaction-not-parked"
+
+    def __init__(self, *, transaction_id: str) -> None:
+        self.transaction_id = transaction_id
+        super().__init__(f"transaction {transaction_id} is not parked, or carries out another command already")
+
+
+class ActionNotPossibleError(ConflictError):
+    """The transaction is parked where this action can't mend it."""
+
+    code: ClassVar[str] = "action-not-possible"
+
+    def __init__(self, *, transaction_id: str, action: str, rule: str) -> None:
+        self.transaction_id = transaction_id
+        self.action = action
+        self.rule = rule
+        super().__init__(f"{action} is not possible for transaction {transaction_id}: {rule}")
+
+
 class AccountConflictError(ConflictError):
     """The account id was used before with other content."""
 

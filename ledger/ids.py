@@ -19,7 +19,9 @@ _NAMESPACE_BYTES: Final = CASAFLOW_NAMESPACE.bytes
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 """A hexadecimal digit with its upper two bits set to 10."""
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_WORKFLOW_ID: Final = re.compile(rf"transaction-(?P<tenant>.+)-(?P<transaction_id>{_UUID.pattern})", re.IGNORECASE | re.ASCII)
+_WORKFLOW_ID: Final = re.compile(
+    rf"(?:transaction|settlement)-(?P<tenant>.+)-(?P<transaction_id>{_UUID.pattern})", re.IGNORECASE | re.ASCII
+)
 _ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,33})", re.ASCII)
 
 
@@ -62,15 +64,21 @@ def workflow_id(tenant: str, transaction_id: str) -> str:
     return f"transaction-{tenant}-{transaction_id}"
 
 
+def settlement_id(tenant: str, transaction_id: str) -> str:
+    """The id of the Temporal workflow that settles a transaction which its own workflow has left."""
+    return f"settlement-{tenant}-{transaction_id}"
+
+
 def transaction_of_workflow(identifier: str) -> tuple[str, str]:
-    """Tenant and transaction id of a workflow id; the inverse of :func:`workflow_id`.
+    """Tenant and transaction id of a workflow id; the inverse of :func:`workflow_id` and of :func:`settlement_id`.
 
     Raises:
         InvalidInputError: not the id of a transaction's workflow.
     """
     found = _WORKFLOW_ID.fullmatch(identifier)
     if found is None:
-        raise InvalidInputError(field="workflow_id", value=identifier, rule="must be transaction-<tenant>-<transaction id>")
+        rule = "must be transaction-<tenant>-<transaction id>, or settlement-… of the same"
+        raise InvalidInputError(field="workflow_id", value=identifier, rule=rule)
     return found["tenant"], found["transaction_id"].lower()
 
 

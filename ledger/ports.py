@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
+    from ledger.commands import OperatorAction
     from ledger.decisions import Decision
     from ledger.events import Event
     from ledger.holds import Hold, HoldRequest
     from ledger.postings import LinkedPosting, Posting
     from ledger.rates import ExchangeRate
+    from ledger.requests import TransactionRequest
     from ledger.results import Rejection, TransactionRecord, TransactionResult
     from ledger.standing_orders import OrderChange, OrderRun, RunKey, StandingOrder
 
@@ -61,6 +63,70 @@ class CasaLedger(Protocol):
         Raises:
             TransactionConflictError: the id was used before with other content.
             UnavailableError: the outcome is unknown; reject again.
+        """
+        ...
+
+    async def record_action(self, action: OperatorAction) -> None:
+        """Record what an operator did; a repeat changes nothing.
+
+        Raises:
+            UnavailableError: the outcome is unknown; record it again.
+        """
+        ...
+
+
+class UnsettledTransactions(Protocol):
+    """What the ledger knows of transactions that have no outcome, or whose events wait. A transaction is known by tenant and id."""
+
+    def unsettled(self, *, older_than: dt.timedelta, at_once: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Transactions without an outcome, or with unpublished events, that were recorded longer ago than `older_than`; so many at once.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def settled(self, transactions: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of them that have an outcome, and no event that waits.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+    async def request(self, tenant: str, transaction_id: str) -> TransactionRequest | None:
+        """What was asked; None where nothing of it is recorded.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+
+class TransactionRuns(Protocol):
+    """What Temporal knows of the workflows that carry transactions."""
+
+    def given_up_transactions(self, *, older_than: dt.timedelta, at_once: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Transactions of workflows that ended without an outcome, longer ago than `older_than`; so many at once.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        ...
+
+    async def not_carried(self, transactions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Those of the transactions that no workflow carries or settles now, with the status that theirs ended in.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        ...
+
+    async def request(self, tenant: str, transaction_id: str) -> TransactionRequest | None:
+        """What the transaction's workflow was started with; None where Temporal doesn't know it.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
         """
         ...
 

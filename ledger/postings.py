@@ -172,6 +172,48 @@ def credit_posting(debit: Posting, debited: Decision, *, conversion: Conversion 
     )
 
 
+def booked_debit(request: TransactionRequest, debited: Decision) -> Posting:
+    """The debit leg of a transfer as the ledger has it, whatever the rate is by now."""
+    return Posting(
+        request=request,
+        leg=LegName.DEBIT,
+        amount=debited.amount,
+        conversion=debited.conversion,
+        value_date=debited.value_date,
+        status_if_posted=TransactionStatus.PROCESSING,
+        status_if_refused=TransactionStatus.REJECTED,
+    )
+
+
+def settlement_posting(
+    debit: Posting, debited: Decision, *refused: Decision, account: AccountRef, conversion: Conversion | None
+) -> Posting:
+    """The credit of a transfer whose debit is posted, to another account than its creditor's, as an operator has decided.
+
+    Args:
+        debit: as it is booked.
+        debited: its decision.
+        refused: decisions of the credits that were tried before.
+        account: who gets the money; in the debit's currency nothing is converted, in the creditor's it is what the creditor would have got.
+        conversion: of the request's amount, when :func:`conversion_pair` names a pair and the rate is known.
+    """
+    amount, own_conversion = debited.amount, None
+    if account.currency != debited.amount.currency:
+        amount, own_conversion = _booked(debit.request, LegName.CREDIT, conversion)
+    return Posting(
+        request=debit.request,
+        leg=LegName.CREDIT,
+        account=account,
+        amount=amount,
+        conversion=own_conversion,
+        transit=debited.amount,
+        value_date=debit.value_date,
+        earlier=(debited, *refused),
+        status_if_posted=TransactionStatus.COMPLETED,
+        status_if_refused=TransactionStatus.PROCESSING,
+    )
+
+
 def compensation_posting(debit: Posting, debited: Decision, *refused: Decision, because: Refusal | None = None) -> Posting:
     """The leg that gives the debtor back exactly what the debit leg took.
 

@@ -17,6 +17,8 @@ class RefusalCode(StrEnum):
 
     CANCELLED = "cancelled"
     """A cancel arrived before posting had begun."""
+    ABANDONED = "abandoned"
+    """Its workflow was ended before anything was posted, and a sweep has settled it."""
     DECLINED = "declined"
     """A second person was asked to approve it, and declined."""
     APPROVAL_EXPIRED = "approval-expired"
@@ -55,6 +57,8 @@ class RefusalCode(StrEnum):
     """The debit would leave less than the account's minimum balance."""
     MAXIMUM_BALANCE = "maximum-balance"
     """The credit would bring the account above its maximum balance."""
+    REVERSED_BY_OPERATOR = "reversed-by-operator"
+    """It stood parked, and an operator had the debit given back."""
 
 
 PRECEDENCE: Final[tuple[RefusalCode, ...]] = tuple(RefusalCode)

@@ -111,6 +111,8 @@ class TransactionRequest(BaseModel):
     """What is needed, by :class:`ledger.waits.WaitingRules`; None: nothing. Whoever starts the transaction sets it."""
     executes_at: AwareDatetime | None = None
     """When the requested execution date begins in the bank's time zone, if that lay ahead. Set as `approval` is."""
+    settles: str | None = None
+    """Of a run that settles what the transaction's own workflow has left: how that one stands. Set by the sweep, and never stored."""
     linked: bool = False
     """A plain transfer whose legs are posted together, since both accounts are in one database and nothing happens between the legs. It is
     not what was asked, but how it is done, so it is no part of the fingerprint."""

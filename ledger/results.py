@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision
 from ledger.rates import Conversion  # noqa: TC001
 from ledger.refusals import Refusal
@@ -84,6 +85,8 @@ class TransactionRecord(BaseModel):
     finished_at: dt.datetime | None = None
     reversed_amount: int = 0
     """What its reversals took back, in minor units of the request's currency."""
+    actions: tuple[OperatorAction, ...] = ()
+    """What operators did with it, in that order."""
 
 
 class Rejection(BaseModel):

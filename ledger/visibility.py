@@ -26,7 +26,10 @@ WAITING_UNTIL: Final = "CasaflowWaitingUntil"
 AMOUNT_BAND: Final = "CasaflowAmountBand"
 """Within which powers of ten the amount lies, in major units: enough to find the large ones, and not the amount itself."""
 
-KEYWORDS: Final = (TENANT, KIND, STATUS, REASON, CURRENCY, WAITING_FOR, AMOUNT_BAND)
+SETTLES: Final = "CasaflowSettles"
+"""Of a run that settles what another has left: how that one stands."""
+
+KEYWORDS: Final = (SETTLES, TENANT, KIND, STATUS, REASON, CURRENCY, WAITING_FOR, AMOUNT_BAND)
 """Search attributes of Temporal type Keyword."""
 KEYWORD_LISTS: Final = (ACCOUNTS,)
 """Search attributes of Temporal type KeywordList."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.temporal.client import connect
 from infra.temporal.requests import request_of
 from ledger.errors import InvalidInputError, LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
-from ledger.ids import workflow_id
+from ledger.ids import settlement_id, workflow_id
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.visibility import FINGERPRINT_MEMO
 from ledger.waits import WaitingRules, first_wait
@@ -26,6 +26,7 @@ from workflows.visibility import attributes_at_start, is_parked, static_details,
 if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
     from infra.settings import Settings
+    from ledger.commands import OperatorAction
     from ledger.requests import TransactionRequest
     from ledger.results import TransactionRecord, WaitingFor
 
@@ -47,6 +48,8 @@ class Submission:
     """Whether the id was in use before, with the same content."""
     reversed_amount: int = 0
     """What reversals took back of it, in minor units of the request's currency."""
+    actions: tuple[OperatorAction, ...] = ()
+    """What operators did with it."""
 
 
 class TemporalConnection:
@@ -168,7 +171,7 @@ class TransactionStarter:
         if record is not None and record.result.final:
             return _of_record(record)
         client = await self._temporal.client()
-        status = await _status_by_workflow(client.get_workflow_handle(workflow_id(tenant, transaction_id)))
+        status = await _status_by_workflow(client, tenant, transaction_id)
         if status is not TransactionStatus.PROCESSING:
             # It may have ended, and recorded how, since the row was looked for.
             record = await self._transactions.get(tenant, transaction_id)
@@ -184,7 +187,7 @@ class TransactionStarter:
             if waiting_for is not None and asked is None:
                 # Whoever is to decide on it has to see what was asked.
                 asked = await request_of(client, workflow_id(tenant, transaction_id))
-        return Submission(result=result, request=asked, repeated=True)
+        return Submission(result=result, request=asked, repeated=True, actions=record.actions if record is not None else ())
 
     async def _recorded(self, request: TransactionRequest) -> Submission | None:
         record = await self._transactions.get(request.tenant, request.transaction_id)
@@ -227,7 +230,7 @@ class TransactionStarter:
     async def _existing(self, client: Client, request: TransactionRequest) -> WorkflowHandle[TransactionWorkflow, TransactionResult] | None:
         """The workflow that has the request's id, and its content; None where there is none."""
         handle = client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(request.tenant, request.transaction_id))
-        if await _status_by_workflow(handle) is None:
+        if await _status_by_workflow(client, request.tenant, request.transaction_id) is None:
             return None
         await self._compare(handle, request)
         return handle
@@ -266,7 +269,7 @@ class TransactionStarter:
             return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
         if recorded.result.final:
             return recorded.result
-        return _standing(recorded.result, await _status_by_workflow(handle))
+        return _standing(recorded.result, await _status_by_workflow(await self._temporal.client(), request.tenant, request.transaction_id))
 
     async def _answered(self, request: TransactionRequest) -> TransactionResult:
         """The result once the ledger has it, published or not: the way while Kafka is away.
@@ -288,17 +291,24 @@ class TransactionStarter:
     async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
         """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""
         recorded = await self._recorded(request)
+        status = await _status_by_workflow(await self._temporal.client(), request.tenant, request.transaction_id)
         if recorded is not None:
-            return _standing(recorded.result, TransactionStatus.PARKED)
+            return _standing(recorded.result, status)
         cause = failure.cause
         if isinstance(cause, ApplicationError):
             message = f"{cause.type}: {cause.message}"
             raise LedgerIntegrityError(message) from failure
-        return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PARKED)
+        return TransactionResult(transaction_id=request.transaction_id, status=status or TransactionStatus.PARKED)
 
 
 def _of_record(record: TransactionRecord) -> Submission:
-    return Submission(result=record.result, request=record.request, repeated=True, reversed_amount=record.reversed_amount)
+    return Submission(
+        result=record.result,
+        request=record.request,
+        repeated=True,
+        reversed_amount=record.reversed_amount,
+        actions=record.actions,
+    )
 
 
 async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult]) -> TransactionResult:
@@ -309,23 +319,26 @@ async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult])
         raise _unavailable(error) from error
 
 
-async def _status_by_workflow(handle: WorkflowHandle[Any, Any]) -> TransactionStatus | None:
+async def _status_by_workflow(client: Client, tenant: str, transaction_id: str) -> TransactionStatus | None:
     """How a transaction without a recorded outcome stands; None when Temporal doesn't know it.
 
-    One whose workflow has ended without recording an outcome stands as parked: nobody carries it, so an operator has to.
+    One whose workflow has ended without recording an outcome stands as the run does that settles it; as parked where there is none (yet).
 
     Raises:
         UnavailableError: Temporal did not answer.
     """
-    try:
-        described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise _unavailable(error) from error
-    if described.status is not WorkflowExecutionStatus.RUNNING or is_parked(described.typed_search_attributes):
-        return TransactionStatus.PARKED
-    return TransactionStatus.PROCESSING
+    known = False
+    for identifier in (workflow_id(tenant, transaction_id), settlement_id(tenant, transaction_id)):
+        try:
+            described = await client.get_workflow_handle(identifier).describe(rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                continue
+            raise _unavailable(error) from error
+        known = True
+        if described.status is WorkflowExecutionStatus.RUNNING:
+            return TransactionStatus.PARKED if is_parked(described.typed_search_attributes) else TransactionStatus.PROCESSING
+    return TransactionStatus.PARKED if known else None
 
 
 async def _waiting_for(client: Client, identifier: str) -> WaitingFor | None:

@@ -82,3 +82,14 @@ PUBLISHING: Final = ServicePolicy(
     deadline=None,
 )
 """The answer leaves with the workflow task that this runs in, so a local attempt is short, and there is one."""
+
+SWEEPING_ATTEMPT: Final = timedelta(minutes=5)
+"""The longest that one look for abandoned transactions may take."""
+SWEEPING_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=10),
+    maximum_attempts=5,
+    non_retryable_error_types=NON_RETRYABLE_TYPES,
+)
+"""A few attempts: the next sweep looks again."""

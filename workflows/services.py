@@ -80,8 +80,8 @@ def _raise_if_for_good(error: FailureError) -> None:
         raise cause
 
 
-async def uninterrupted(story: Coroutine[Any, Any, _Answer]) -> _Answer:
-    """Run `story` to its end, whatever cancels arrive meanwhile.
+async def uninterrupted(story: Coroutine[Any, Any, _Answer], *, on_cancel: Callable[[], None] | None = None) -> _Answer:
+    """Run `story` to its end, whatever cancels arrive meanwhile; each of them is told to `on_cancel`.
 
     A shield alone is not enough: it keeps the story running, but the workflow would end as cancelled without waiting for it.
     """
@@ -92,5 +92,7 @@ async def uninterrupted(story: Coroutine[Any, Any, _Answer]) -> _Answer:
         except asyncio.CancelledError:
             if task.cancelled():  # not a cancel of the transaction: the worker puts the workflow out of its memory
                 raise
+            if on_cancel is not None:
+                on_cancel()
             workflow.logger.warning("a cancel arrived after posting had begun; it changes nothing")
     return task.result()

@@ -12,20 +12,22 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from activities.casa import CasaActivities, LinkedInstruction
 from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
 from activities.notification import NotificationActivities, Publication
-from ledger.commands import Command
-from ledger.postings import Posting, compensation_posting, conversion_pair, conversion_refusal, credit_posting, first_posting
+from ledger.commands import REVERSE, SETTLE_TO, Command, OperatorAction
+from ledger.decisions import Decision, LegName
+from ledger.postings import Posting, booked_debit, conversion_pair, conversion_refusal, first_posting
 from ledger.rates import Conversion, convert
 from ledger.refusals import Refusal, RefusalCode
 from ledger.requests import TransactionKind, TransactionRequest
 from ledger.results import Rejection, TransactionResult, TransactionStatus, WaitingFor, WaitingKind
+from ledger.settlements import abandoned
 from workflows import policies, visibility
+from workflows.parking import ParkedTransaction, Remedies
 from workflows.services import call, uninterrupted
+from workflows.transit import Transit
 from workflows.waiting import APPROVE, CANCELLED, DECLINE, Waits, booking_day
 
 if TYPE_CHECKING:
     import datetime as dt
-
-    from ledger.decisions import Decision
 
 
 @dataclass(frozen=True)
@@ -40,36 +42,45 @@ _CANCELLED = _Prepared(refusal=CANCELLED)
 
 
 @workflow.defn
-class TransactionWorkflow:
+class TransactionWorkflow(ParkedTransaction):
     """Deposit, withdrawal or transfer. Business refusals are results; only a defect fails the workflow."""
 
     @workflow.init
     def __init__(self, request: TransactionRequest) -> None:
-        self._request = request
-        self._result = TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
-        self._retry_asked = False
-        self._waits = Waits(request, show=self._show_wait, record=self._record)
+        super().__init__(request.model_copy(update={"settles": None}))
+        self._waits = Waits(self._request, show=self._show_wait, record=self._record)
 
     @workflow.run
     async def run(self, request: TransactionRequest) -> TransactionResult:
-        """Carry the transaction out. A cancel counts until the first posting begins, and never after it."""
+        """Carry the transaction out. A cancel counts until the first posting begins, and never after it.
+
+        A run that settles what another one has left ends what is half done, and rejects what was not begun.
+        """
         booking_date = booking_day(request)
         try:
-            refusal = CANCELLED if workflow.cancellation_reason() is not None else await self._waits.before_posting()
+            refusal = await self._refusal_before_posting(request)
             booking_date = booking_day(request)
             prepared = _Prepared(refusal=refusal) if refusal is not None else await self._prepare(request, booking_date)
         except asyncio.CancelledError:
             prepared = _CANCELLED
         if self._waits.cancelled is not None:
             prepared = _Prepared(refusal=self._waits.cancelled)
-        return await uninterrupted(self._settle(request, prepared, booking_date))
+        return await uninterrupted(self._settle(self._request, prepared, booking_date), on_cancel=self._cancel_refused)
+
+    async def _refusal_before_posting(self, request: TransactionRequest) -> Refusal | None:
+        if request.settles is not None:
+            return abandoned(request.settles)
+        return CANCELLED if workflow.cancellation_reason() is not None else await self._waits.before_posting()
 
     async def _settle(self, request: TransactionRequest, prepared: _Prepared, booking_date: dt.date) -> TransactionResult:
         await self._waits.posting_begins()
         while prepared.refusal is not None:
             if await self._rejected(prepared.refusal):
                 return await self._finish()
-            prepared = await self._prepare_what_was_begun(request, booking_date)
+            # A leg is posted that this history doesn't know: by a run that was ended, or by a lost attempt. It has to be carried on.
+            prepared = await self._prepare(request, booking_date)
+            if prepared.refusal is not None and await self._settled_without_a_rate(prepared.refusal):
+                return await self._finish()
         if request.posts_linked:
             instruction = LinkedInstruction(request=request, conversion=prepared.conversion, booking_date=booking_date)
             if await self._posted_linked(instruction):
@@ -77,14 +88,10 @@ class TransactionWorkflow:
         first = first_posting(request, conversion=prepared.conversion, booking_date=booking_date)
         decided = await self._post(first)
         if request.kind is TransactionKind.TRANSFER and decided.posted:
-            debit = _as_booked(first, decided)
+            # How the debit is given back is known before the credit is tried.
+            transit = Transit(debit=_as_booked(first, decided), debited=decided, conversion=prepared.conversion)
             refusal = await self._waits.before_credit()
-            if refusal is not None:
-                await self._compensate(compensation_posting(debit, decided, because=refusal))
-                return await self._finish()
-            credited = await self._post(credit_posting(debit, decided, conversion=prepared.conversion))
-            if not credited.posted:
-                await self._compensate(compensation_posting(debit, decided, credited))
+            await self._bring(transit, transit.credit if refusal is None else transit.compensation(refusal))
         return await self._finish()
 
     async def _finish(self) -> TransactionResult:
@@ -145,20 +152,17 @@ class TransactionWorkflow:
     def _show_wait(self, waiting_for: WaitingFor | None) -> None:
         self._result = self._result.model_copy(update={"waiting_for": waiting_for})
         workflow.upsert_search_attributes(visibility.waiting_attributes(waiting_for))
-        workflow.set_current_details(visibility.waiting_details(self._request, waiting_for) if waiting_for is not None else "")
+        self._show(visibility.waiting_details(self._request, waiting_for) if waiting_for is not None else "")
 
     async def _record(self, command: Command) -> None:
-        """Keep a command with the transaction."""
+        """Keep a command with the transaction, for good."""
+        action = OperatorAction.of(command)
+        await call(CasaActivities.record_action, action, policy=policies.POSTING, summary=visibility.action_summary(action))
 
     @workflow.query(description="How the transaction stands now.")
     def current(self) -> TransactionResult:
         """The result so far; its status may be `processing` or `parked`."""
         return self._result
-
-    @workflow.signal(description="A parked transaction tries its leg again.")
-    def retry(self) -> None:
-        """Try the leg again at which the transaction is parked; without effect on any other."""
-        self._retry_asked = True
 
     async def _prepare(self, request: TransactionRequest, booking_date: dt.date) -> _Prepared:
         """What has to be known before the first posting. Nothing is posted here, so a cancel may interrupt it."""
@@ -171,12 +175,20 @@ class TransactionWorkflow:
         conversion = convert(request.amount, quotation.rate)
         return _Prepared(conversion=conversion, refusal=conversion_refusal(conversion))
 
-    async def _prepare_what_was_begun(self, request: TransactionRequest, booking_date: dt.date) -> _Prepared:
-        """A leg is posted that this history doesn't know: a lost attempt of a workflow task had posted it. It has to be carried on."""
-        prepared = await self._prepare(request, booking_date)
-        if prepared.refusal is not None:
-            await self._park("the rate for the next leg", why=prepared.refusal.detail)
-        return prepared
+    async def _settled_without_a_rate(self, refusal: Refusal) -> bool:
+        """Stand parked, since the credit needs a rate and there is none; False: it is tried once more."""
+        debited = next((leg for leg in self._result.legs if leg.leg is LegName.DEBIT and leg.posted), None)
+        what = "the rate for the next leg"
+        if debited is None or not self._request.is_plain:
+            await self._park(what, why=refusal.detail, remedies=Remedies())
+            return False
+        refused = [leg for leg in self._result.legs if not leg.posted]
+        transit = Transit(debit=booked_debit(self._request, debited), debited=debited, conversion=None, refused=refused)
+        command = await self._park(what, why=refusal.detail, remedies=transit.remedies)
+        if command is None or command.action not in {SETTLE_TO, REVERSE}:
+            return False
+        await self._bring(transit, transit.after(transit.compensation(), command))
+        return True
 
     async def _quote(self, base: str, quote: str, booking_date: dt.date) -> Quotation:
         inquiry = RateInquiry(
@@ -199,22 +211,37 @@ class TransactionWorkflow:
         return self._result.final
 
     async def _post(self, posting: Posting) -> Decision:
-        """Book one leg. A defect fails the workflow while nothing is posted, and parks it once something is."""
+        """Book one leg. What can't be booked raises ApplicationError, and leaves everything as it was."""
+        decision = await call(CasaActivities.post, posting, policy=policies.POSTING, summary=visibility.leg_summary(posting))
+        self._result = TransactionResult(
+            transaction_id=posting.request.transaction_id,
+            status=posting.status_if_posted if decision.posted else posting.status_if_refused,
+            reason=posting.because or decision.refusal,
+            legs=(*posting.earlier, decision),
+        )
+        return decision
+
+    async def _bring(self, transit: Transit, posting: Posting) -> None:
+        """Bring money that is in transit to somebody: to the creditor, back to the debtor, or where an operator says."""
         while True:
+            if posting.leg is LegName.COMPENSATION:
+                self._show(visibility.compensating_details(posting))
             try:
-                decision = await call(CasaActivities.post, posting, policy=policies.POSTING, summary=visibility.leg_summary(posting))
+                decision = await self._post(posting)
             except ApplicationError as defect:
-                if not posting.earlier:
-                    raise
-                await self._park(visibility.leg_summary(posting), why=f"{defect.type}: {defect.message}")
+                why = f"{defect.type}: {defect.message}"
             else:
-                self._result = TransactionResult(
-                    transaction_id=posting.request.transaction_id,
-                    status=posting.status_if_posted if decision.posted else posting.status_if_refused,
-                    reason=posting.because or decision.refusal,
-                    legs=(*posting.earlier, decision),
-                )
-                return decision
+                if decision.posted:
+                    break
+                why = decision.refusal.detail if decision.refusal is not None else "it was refused"
+                if posting.leg is LegName.CREDIT:
+                    transit.refused.append(decision)
+                    if posting.account is None:
+                        posting = transit.compensation()
+                        continue
+            command = await self._park(visibility.leg_summary(posting), why=why, remedies=transit.remedies)
+            posting = transit.after(posting, command)
+        self._show("")
 
     async def _posted_linked(self, instruction: LinkedInstruction) -> bool:
         """Book all legs at once, or none. A defect fails the workflow, since nothing is posted.
@@ -229,28 +256,8 @@ class TransactionWorkflow:
                 return True
             if instruction.request.is_plain:
                 return False
-            await self._park(what, why="legs of this transaction were posted one by one before, so they can't be posted together any more")
-
-    async def _compensate(self, posting: Posting) -> None:
-        """Give the debtor the money back. The ledger must not refuse that; should it do so, an operator has to know."""
-        workflow.set_current_details(visibility.compensating_details(posting))
-        while True:
-            decision = await self._post(posting)
-            if decision.posted:
-                break
-            await self._park(
-                visibility.leg_summary(posting), why=decision.refusal.detail if decision.refusal is not None else "it was refused"
-            )
-        workflow.set_current_details("")
-
-    async def _park(self, what: str, *, why: str) -> None:
-        """Stand still, visibly, until an operator asks for another try."""
-        self._retry_asked = False
-        self._result = self._result.model_copy(update={"status": TransactionStatus.PARKED})
-        workflow.upsert_search_attributes(visibility.attributes_of(self._result))
-        workflow.set_current_details(visibility.parked_details(self._result, what=what, why=why))
-        await workflow.wait_condition(lambda: self._retry_asked)
-        workflow.set_current_details("")
+            why = "legs of this transaction were posted one by one before, so they can't be posted together any more"
+            await self._park(what, why=why, remedies=Remedies())
 
 
 def _as_booked(debit: Posting, decided: Decision) -> Posting:

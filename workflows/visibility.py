@@ -9,16 +9,21 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAtt
 
 from ledger import visibility
 from ledger.holds import HoldStatus
+from ledger.ids import workflow_id
 from ledger.results import TransactionStatus, WaitingFor, WaitingKind
 
 if TYPE_CHECKING:
-    from ledger.commands import Command
+    from collections.abc import Sequence
+
+    from ledger.commands import Command, OperatorAction
     from ledger.decisions import Decision
     from ledger.holds import Hold, HoldRequest
     from ledger.postings import Posting
     from ledger.requests import TransactionRequest
     from ledger.results import TransactionResult
+    from ledger.settlements import SweptTransaction
     from ledger.standing_orders import RunKey
+    from workflows.parking import Remedies
 
 _TENANT: Final = SearchAttributeKey.for_keyword(visibility.TENANT)
 _KIND: Final = SearchAttributeKey.for_keyword(visibility.KIND)
@@ -26,6 +31,7 @@ _STATUS: Final = SearchAttributeKey.for_keyword(visibility.STATUS)
 _REASON: Final = SearchAttributeKey.for_keyword(visibility.REASON)
 _CURRENCY: Final = SearchAttributeKey.for_keyword(visibility.CURRENCY)
 _AMOUNT_BAND: Final = SearchAttributeKey.for_keyword(visibility.AMOUNT_BAND)
+_SETTLES: Final = SearchAttributeKey.for_keyword(visibility.SETTLES)
 _ACCOUNTS: Final = SearchAttributeKey.for_keyword_list(visibility.ACCOUNTS)
 _WAITING_FOR: Final = SearchAttributeKey.for_keyword(visibility.WAITING_FOR)
 WAITING_UNTIL_KEY: Final = SearchAttributeKey.for_datetime(visibility.WAITING_UNTIL)
@@ -163,6 +169,37 @@ def waiting_details(request: TransactionRequest, waiting_for: WaitingFor) -> str
     )
 
 
+def attributes_of_settlement(request: TransactionRequest, found: str) -> TypedSearchAttributes:
+    """The search attributes that a settlement's workflow is started with."""
+    own = attributes_at_start(request).search_attributes
+    return TypedSearchAttributes([*own, SearchAttributePair(_SETTLES, found)])
+
+
+def settlement_summary(request: TransactionRequest) -> str:
+    """One line for a run that settles a transaction."""
+    return f"Settlement of a {request.kind} of {request.amount}"
+
+
+def settlement_details(request: TransactionRequest, found: str) -> str:
+    """Markdown for a run that settles a transaction: why it is there."""
+    return (
+        f"{static_details(request)}\n- settles what `{workflow_id(request.tenant, request.transaction_id)}` has left, which is "
+        f"{found}: what is half done is ended, what was not begun is rejected, and waiting events are published"
+    )
+
+
+def swept_details(swept: Sequence[SweptTransaction], *, more: bool) -> str:
+    """Markdown with what a sweep has found."""
+    if not swept:
+        return "Every transaction has an outcome, or a workflow that carries it."
+    lines = [
+        f"- `{each.transaction_id}` of tenant `{each.tenant}`, {each.found}: "
+        f"{'settled by' if each.started else 'being settled already by'} `{each.workflow_id}`"
+        for each in swept
+    ]
+    return "\n".join(["### Found", "", *lines, *(["", "There are more; the next sweep goes on."] if more else [])])
+
+
 def is_parked(attributes: TypedSearchAttributes) -> bool:
     """Whether a running transaction stands still until an operator acts."""
     return attributes.get(_STATUS) == TransactionStatus.PARKED.value
@@ -225,6 +262,11 @@ def stage_details(before: str, summary: str, *, repeated: bool) -> str:
     return f"{before}\n\n{what}" if before else what
 
 
+def action_summary(action: OperatorAction) -> str:
+    """One line for the activity that records what an operator did: ``record retry by olga``."""
+    return f"record {action.action} by {action.by}"
+
+
 def compensating_details(posting: Posting) -> str:
     """Markdown while a debit is being taken back."""
     reason = posting.because.detail if posting.because is not None else "it was refused"
@@ -234,14 +276,41 @@ def compensating_details(posting: Posting) -> str:
     )
 
 
-def parked_details(result: TransactionResult, *, what: str, why: str) -> str:
+def parked_details(request: TransactionRequest, result: TransactionResult, *, what: str, why: str, remedies: Remedies) -> str:
     """Markdown while a transaction is parked: what happened, what is posted, and what an operator can do."""
-    legs = "\n".join(_leg_line(decision) for decision in result.legs)
+    legs = "\n".join(_leg_line(decision) for decision in result.legs) or "- nothing"
     return (
         f"### Parked\n\nNo retry can mend this: {what}.\n\n> {why}\n\n"
-        f"Decided before:\n\n{legs}\n\nThe debited money stands in the internal account `transit`. Once the cause is mended, send the "
-        "signal `retry`: the same is tried again under the same id, and nothing is booked twice. A cancel changes nothing."
+        f"**Decided before**\n\n{legs}\n\nThe debited money stands in the internal account `transit`.\n\n"
+        f"**What you can do**\n\n{_remedies(request.transaction_id, remedies)}\n\n"
+        "Each of them is recorded with your name and your reason, and books nothing twice. Updates and signals from this page are not "
+        "obeyed, since nobody knows who sends them. A cancel changes nothing; a terminated transaction is settled by the sweep."
     )
+
+
+def _remedies(transaction_id: str, remedies: Remedies) -> str:
+    ways = [("try the same again, once the cause is mended", "retry", "")]
+    if remedies.currencies:
+        kept_in = " or ".join(sorted(remedies.currencies))
+        ways.append((f"credit another account, kept in {kept_in}", "settle", " --to ACCOUNT"))
+    if remedies.reverses:
+        ways.append(("give the debtor the money back", "reverse", ""))
+    return "\n".join(
+        f"- {what}: `casaflow transaction {action} {transaction_id}{options} --reason WHY`, "
+        f"or `POST /v1/transactions/{transaction_id}/{action}`"
+        for what, action, options in ways
+    )
+
+
+def with_refused_cancels(details: str, refused: int) -> str:
+    """Markdown with a word on cancels that came too late, if there were any."""
+    if not refused:
+        return details
+    note = (
+        "### Cancel refused\n\nA cancel arrived after posting had begun, and changes nothing: the transaction ends with its own result. "
+        "To take it back, reverse it once it is completed."
+    )
+    return f"{note}\n\n{details}" if details else note
 
 
 def _leg_line(decision: Decision) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from infra.postgres.group_commit import Lane
 from infra.postgres.json import to_jsonb
+from infra.postgres.operator_actions import record_action
 from infra.postgres.posting import Bundle, MissedLockError, OvertakenError, post_batch
 from infra.postgres.transactions import find_transaction
 from ledger.decisions import Decision
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.database import Database
     from infra.postgres.posting import Answer
+    from ledger.commands import OperatorAction
     from ledger.observing import Arrival, LedgerObserver
     from ledger.postings import LinkedPosting, Posting
     from ledger.requests import TransactionRequest
@@ -117,6 +119,14 @@ class PostgresLedger:
         if self._observer is not None and result.status is TransactionStatus.REJECTED:
             self._observer.rejected(rejection.refusal.code)
         return result
+
+    async def record_action(self, action: OperatorAction) -> None:
+        """Record what an operator did; see :meth:`ledger.ports.CasaLedger.record_action`."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await record_action(connection, action)
+
+        await self._database.run(work)
 
     async def drain(self) -> None:
         """Return once every leg that was handed over has its answer; called before the database is closed."""

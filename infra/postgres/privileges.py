@@ -40,6 +40,7 @@ WRITABLE_COLUMNS: Final = {
         ("balance_checkpoint", "INSERT"): _CHECKPOINT,
         ("value_date_balance", "INSERT"): "tenant account_id value_date credited debited",
         ("value_date_balance", "UPDATE"): "credited debited",
+        ("operator_action", "INSERT"): "tenant transaction_id position action by reason at detail",
         ("maintenance_run", "UPDATE"): "begun_at finished_at report",
         ("standing_order", "INSERT"): _STANDING_ORDER,
         ("standing_order", "UPDATE"): "status version not_before next_due_at scheduled_version",
@@ -65,6 +66,7 @@ _TRIGGERS: Final = (
     ("gl_entry", "insert_only"),
     ("account_change", "insert_only"),
     ("standing_order_change", "insert_only"),
+    ("operator_action", "insert_only"),
     ("audit.record", "insert_only"),
     ("online_balance", "never_unfold"),
 )

@@ -223,20 +223,23 @@ LEDGER_RULES: Final = (
         SELECT format('transaction %s of tenant %s is %s, with these legs: %s', transaction_id, tenant, status,
                       coalesce(array_to_string(legs, ', '), 'none'))
           FROM (SELECT t.tenant, t.transaction_id, t.kind, t.status,
-                       array_agg(DISTINCT d.leg || ' ' || d.outcome) FILTER (WHERE d.leg IS NOT NULL) AS legs -- sorted
+                       array_agg(DISTINCT d.leg || ' ' || d.outcome) FILTER (WHERE d.leg IS NOT NULL) AS legs, -- sorted
+                       EXISTS (SELECT FROM operator_action o WHERE o.tenant = t.tenant AND o.transaction_id = t.transaction_id
+                                                               AND o.action = 'settle_to') AS settled
                   FROM transaction t LEFT JOIN decision d USING (tenant, transaction_id)
                  GROUP BY t.tenant, t.transaction_id) AS told
          WHERE NOT coalesce(CASE status
-               WHEN 'completed' THEN array_remove(legs, 'fee posted') = CAST(CASE kind
-                    WHEN 'deposit' THEN '{credit posted}' WHEN 'withdrawal' THEN '{debit posted}' ELSE '{credit posted,debit posted}' END
-                    AS text[])
+               -- Who was to get it has refused it, and an operator has settled it to somebody else.
+               WHEN 'completed' THEN array_remove(array_remove(legs, 'fee posted'), CASE WHEN settled THEN 'credit refused' END)
+                    = CAST(CASE kind WHEN 'deposit' THEN '{credit posted}' WHEN 'withdrawal' THEN '{debit posted}'
+                                     ELSE '{credit posted,debit posted}' END AS text[])
                     AND (kind <> 'deposit' OR legs = '{credit posted}')
                -- Of legs that are posted together the one that was refused is told of, whichever it is.
                WHEN 'rejected' THEN legs IS NULL OR cardinality(legs) = 1
                     AND CASE kind WHEN 'deposit' THEN legs[1] = 'credit refused'
                                   WHEN 'withdrawal' THEN legs[1] IN ('debit refused', 'fee refused')
                                   ELSE legs[1] IN ('debit refused', 'fee refused', 'credit refused') END
-               -- A credit that wasn't approved was never tried.
+               -- A credit that was not approved, or that an operator has given up, was never refused.
                WHEN 'reversed' THEN kind = 'transfer'
                     AND legs IN ('{compensation posted,credit refused,debit posted}', '{compensation posted,debit posted}')
                ELSE kind = 'transfer' AND legs IN ('{debit posted}', '{credit refused,debit posted}') END, false)

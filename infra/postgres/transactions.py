@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from infra.postgres.group_commit import Lane
 from infra.postgres.json import from_jsonb
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.errors import IdempotencyKeyConflictError
 from ledger.money import Money
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
 
 _FIND = text("""
-    SELECT b.number, CAST(t.transaction_id AS text) AS transaction_id,
-           t.request, t.fingerprint, t.status, t.reason, t.finished_at, t.reversed_amount,
+    SELECT b.number, CAST(t.transaction_id AS text) AS transaction_id, t.request, t.fingerprint, t.status,
+           -- A completed transaction may have been refused on its way; that is told by its legs.
+           CASE WHEN t.status <> 'completed' THEN t.reason END AS reason, t.finished_at, t.reversed_amount,
+           (SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.position), '[]')
+              FROM operator_action o WHERE o.tenant = t.tenant AND o.transaction_id = t.transaction_id) AS actions,
            (SELECT coalesce(jsonb_agg(to_jsonb(d)
                                       ORDER BY array_position(ARRAY['debit', 'fee', 'credit', 'compensation'], d.leg), d.decided_at), '[]')
               FROM decision d
-             WHERE d.tenant = t.tenant AND d.account_id IN (SELECT a.account_id FROM transaction_accounts(t.request) AS a)
+             WHERE d.tenant = t.tenant AND d.account_id IN (
+                   SELECT a.account_id FROM transaction_accounts(t.request) AS a
+                    UNION
+                   SELECT o.detail ->> 'account_id' FROM operator_action o
+                    WHERE o.tenant = t.tenant AND o.transaction_id = t.transaction_id AND o.action = 'settle_to')
                AND d.transaction_id = t.transaction_id) AS legs
       FROM unnest(CAST(:tenants AS text[]), CAST(:transaction_ids AS uuid[])) WITH ORDINALITY AS b (tenant, transaction_id, number)
       JOIN transaction t USING (tenant, transaction_id)
@@ -121,7 +129,8 @@ def _record_from_row(row: Mapping[str, Any]) -> TransactionRecord:
         legs=tuple(decision_from_row(leg) for leg in row["legs"]),
     )
     names = ("fingerprint", "finished_at", "reversed_amount")
-    return TransactionRecord(request=request, result=result, **{name: row[name] for name in names})
+    actions = tuple(OperatorAction.model_validate(action) for action in row["actions"])
+    return TransactionRecord(request=request, result=result, actions=actions, **{name: row[name] for name in names})
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:

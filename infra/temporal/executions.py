@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.temporal.requests import request_of
 from ledger import visibility
-from ledger.errors import UnavailableError
-from ledger.ids import workflow_id
+from ledger.errors import InvalidInputError, UnavailableError
+from ledger.ids import settlement_id, transaction_of_workflow, workflow_id
+from ledger.requests import TransactionRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from temporalio.client import Client
 
 _WORKFLOW_TYPE: Final = "TransactionWorkflow"
 _AT_ONCE: Final = 32
+_RUNNING: Final = "running"
 
 
 class TransactionExecutions:
@@ -28,13 +31,19 @@ class TransactionExecutions:
         self._client = client
         self._query = f"WorkflowType = '{_WORKFLOW_TYPE}' AND TaskQueue = '{task_queue}'"
 
-    async def given_up(self, *, at_once: int) -> AsyncIterator[dict[str, str]]:
+    async def given_up(self, *, at_once: int, until: dt.datetime | None = None) -> AsyncIterator[dict[str, str]]:
         """Workflow id to status, of those that ended without an outcome: failed, terminated, timed out, or cancelled; so many at once.
+
+        Args:
+            at_once: of one page.
+            until: those that ended until then; None: all of them.
 
         Raises:
             UnavailableError: Temporal did not answer.
         """
         query = f"{self._query} AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut', 'Canceled')"
+        if until is not None:
+            query += f" AND CloseTime <= '{until.isoformat()}'"
         page: dict[str, str] = {}
         try:
             async for found in self._client.list_workflows(query):
@@ -60,8 +69,19 @@ class TransactionExecutions:
         except RPCError as error:
             raise _unavailable(error) from error
 
+    async def given_up_transactions(self, *, older_than: dt.timedelta, at_once: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """See :meth:`ledger.ports.TransactionRuns.given_up_transactions`."""
+        # By the clock of this process, which need not be the server's to the second.
+        until = dt.datetime.now(dt.UTC) - older_than
+        async for page in self.given_up(at_once=at_once, until=until):
+            yield list(dict.fromkeys(key for identifier in page if (key := _transaction_of(identifier)) is not None))
+
+    async def request(self, tenant: str, transaction_id: str) -> TransactionRequest | None:
+        """See :meth:`ledger.ports.TransactionRuns.request`."""
+        return await request_of(self._client, workflow_id(tenant, transaction_id))
+
     async def not_carried(self, transactions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Those of the transactions (tenant and id) that no workflow carries now, with the status that theirs ended in.
+        """Those of the transactions (tenant and id) that no workflow carries or settles now, with the status that theirs ended in.
 
         Raises:
             UnavailableError: Temporal did not answer.
@@ -70,19 +90,31 @@ class TransactionExecutions:
 
         async def ended_as(tenant: str, transaction_id: str) -> str | None:
             async with slots:
-                try:
-                    described = await self._client.get_workflow_handle(workflow_id(tenant, transaction_id)).describe()
-                except RPCError as error:
-                    if error.status is RPCStatusCode.NOT_FOUND:
-                        return "unknown to Temporal"
-                    raise _unavailable(error) from error
-                if described.status is None or described.status is WorkflowExecutionStatus.RUNNING:
+                own = await self._status(workflow_id(tenant, transaction_id))
+                if own == _RUNNING or await self._status(settlement_id(tenant, transaction_id)) == _RUNNING:
                     return None
-                return described.status.name.lower()
+                return own or "unknown to Temporal"
 
         asked = tuple(transactions)
         answers = await asyncio.gather(*(ended_as(tenant, transaction_id) for tenant, transaction_id in asked))
         return {transaction: status for transaction, status in zip(asked, answers, strict=True) if status is not None}
+
+    async def _status(self, identifier: str) -> str | None:
+        """Of the newest run with this workflow id; None where Temporal doesn't know it."""
+        try:
+            described = await self._client.get_workflow_handle(identifier).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise _unavailable(error) from error
+        return described.status.name.lower() if described.status is not None else _RUNNING
+
+
+def _transaction_of(identifier: str) -> tuple[str, str] | None:
+    try:
+        return transaction_of_workflow(identifier)
+    except InvalidInputError:
+        return None
 
 
 def _unavailable(error: RPCError) -> UnavailableError:

@@ -43,6 +43,7 @@ from starter.api.watch import Watch
 from starter.decisions import Decisions
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
+from starter.operators import Operators
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -101,6 +102,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
             ),
             decisions=Decisions(temporal, recorded, settings.signing_secrets),
+            operators=Operators(temporal, settings.signing_secrets),
         )
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():

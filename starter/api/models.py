@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ledger.accounts import Account, Balance
 from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision
 from ledger.holds import Hold
 from ledger.money import Money
@@ -214,8 +216,26 @@ class TransactionBody(_Body):
     metadata: Metadata = Field(default_factory=dict)
 
 
+Reason = Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)]
+
+
+class RetryBody(_Body):
+    """Another try of a parked transaction."""
+
+    reason: Reason
+
+
+class SettlementBody(_Body):
+    """Another account that gets the money of a parked transfer."""
+
+    creditor: AccountId
+    reason: Reason
+
+
 class ReversalBody(_Body):
-    """A reversal: of all that is left of the transaction, unless an amount is given."""
+    """A reversal: of all that is left of the transaction, unless an amount is given. Of a parked one `reason` alone, which it needs."""
+
+    reason: Reason | None = Field(default=None, description="Why a parked transaction is reversed; recorded with who asks.")
 
     transaction_id: Uuid | None = None
     amount: Amount | None = Field(default=None, description="A part, in the transaction's currency.")
@@ -490,6 +510,21 @@ class ApprovalView(BaseModel):
         return cls(before=approval.before, expires_at=approval.expires_at) if approval is not None else None
 
 
+class OperatorActionView(BaseModel):
+    """What an operator did with a transaction that waited for one."""
+
+    action: str
+    by: str
+    reason: str | None
+    at: dt.datetime
+    detail: dict[str, str]
+
+    @classmethod
+    def of(cls, action: OperatorAction) -> OperatorActionView:
+        """The API's form of `action`."""
+        return cls(**action.model_dump(include=set(cls.model_fields)))
+
+
 class TransactionView(BaseModel):
     """A transaction: how it stands, its legs, and what was asked."""
 
@@ -526,15 +561,25 @@ class TransactionView(BaseModel):
     metadata: dict[str, str] | None = None
     submitted_by: str | None = None
     submitted_at: dt.datetime | None = None
+    operator_actions: list[OperatorActionView] | None = None
+    """What operators did with it, in that order."""
 
     @classmethod
-    def of(cls, result: TransactionResult, request: TransactionRequest | None, *, reversed_amount: int = 0) -> TransactionView:
+    def of(
+        cls,
+        result: TransactionResult,
+        request: TransactionRequest | None,
+        *,
+        reversed_amount: int = 0,
+        actions: Sequence[OperatorAction] = (),
+    ) -> TransactionView:
         """The API's form of a result.
 
         Args:
             result: how it stands.
             request: what was asked; None while nothing of the transaction is recorded.
             reversed_amount: what reversals took back, in minor units of the request's currency.
+            actions: what operators did with it.
         """
         asked = _asked(request, reversed_amount) if request is not None else {}
         return cls(
@@ -544,6 +589,7 @@ class TransactionView(BaseModel):
             waiting_for=WaitingView.of(result.waiting_for),
             legs=[LegView.of(leg) for leg in result.legs],
             rate=ConversionView.of_conversion(result.conversion),
+            operator_actions=[OperatorActionView.of(action) for action in actions] or None,
             **asked,
         )
 

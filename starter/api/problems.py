@@ -22,6 +22,7 @@ from ledger.errors import (
     ImpossibleChangeError,
     InvalidInputError,
     NotFoundError,
+    UnauthenticatedCommandError,
     UnavailableError,
 )
 
@@ -128,6 +129,11 @@ def _forbidden(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.FORBIDDEN, error.code, str(error))
 
 
+def _not_obeyed(_request: Request, error: Exception) -> Response:
+    # API and workers have no secret in common: the caller can't mend it, and hears what an administrator has to.
+    return problem(HTTPStatus.FORBIDDEN, UnauthenticatedCommandError.code, f"{error}; CASAFLOW_COMMAND_SECRETS of API and workers differ")
+
+
 def _not_found(_request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, CasaflowError) else NotFoundError.code
     return problem(HTTPStatus.NOT_FOUND, code, str(error))
@@ -163,6 +169,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ConflictError, _conflict)
     app.add_exception_handler(ForbiddenError, _forbidden)
+    app.add_exception_handler(UnauthenticatedCommandError, _not_obeyed)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starter.decisions import Decisions
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
+    from starter.operators import Operators
     from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -46,6 +47,7 @@ class Services:
     explanations: Explanations
     standing_orders: StandingOrderDesk
     decisions: Decisions
+    operators: Operators
 
 
 def _services(request: Request) -> Services:

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Header, Response
 
 from infra.postgres.api_keys import Principal
 from ledger.accounts import Account, AccountKind
+from ledger.commands import RETRY, REVERSE, SETTLE_TO
 from ledger.errors import InvalidInputError, TransactionNotFinalError, UnknownAccountError
 from ledger.holds import Hold
 from ledger.ids import (
@@ -26,9 +27,10 @@ from ledger.ids import (
 )
 from ledger.money import Money
 from ledger.requests import MAX_LEGS, MAX_SHARES, AccountRef, Override, Share, TransactionRequest
+from ledger.results import TransactionStatus
 from ledger.reversals import reversal_request, reversible
 from starter.api.answers import LOCATION, answer
-from starter.api.models import CaptureBody, OverrideBody, ReversalBody, TransactionBody, TransactionView
+from starter.api.models import CaptureBody, OverrideBody, RetryBody, ReversalBody, SettlementBody, TransactionBody, TransactionView
 from starter.api.services import Authenticated, Services, UsesServices
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
@@ -43,6 +45,13 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": TransactionView, "description": "It is under way; look it up at Location.", "headers": LOCATION},
 }
 """How every endpoint answers that starts a transaction."""
+_COMMANDED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": TransactionView, "description": "It is final.", "headers": LOCATION},
+    202: {"model": TransactionView, "description": "It goes on, or is parked again; look it up at Location.", "headers": LOCATION},
+    403: {"description": "The workers trust no secret of this API."},
+    404: {"description": "The tenant has no such transaction."},
+    409: {"description": "The transaction is not parked, or is parked where this can't mend it."},
+}
 IdempotencyKey = Annotated[str | None, Header(description="A request with the same key and body joins the first one.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when final, after N seconds at most (RFC 7240).")]
 _NEEDS_A_DEBTOR: Final = "must be left out: it concerns a debtor, and there is none"
@@ -90,10 +99,74 @@ async def reverse(
 ) -> TransactionView:
     """Take a transaction back, or a part of it, by a transaction of its own.
 
-    Without an amount it takes back all that is left, once: asked again, it answers the same reversal. The fee is kept.
+    Without an amount it takes back all that is left, once: asked again, it answers the same reversal. The fee is kept. Of a parked
+    transfer the debit is given back, and the transaction itself ends as reversed; that needs a reason.
     """
-    request = await _reversal(parse_transaction_id(transaction_id), body or ReversalBody(), services, principal, idempotency_key)
+    identifier, asked = parse_transaction_id(transaction_id), body or ReversalBody()
+    standing = await services.starter.look_up(principal.tenant, identifier)
+    if standing.result.status is TransactionStatus.PARKED:
+        if asked.amount is not None or asked.transaction_id is not None or asked.override is not None:
+            raise InvalidInputError(
+                field="amount", value=asked.amount, rule="must be left out: a parked transaction is reversed as a whole"
+            )
+        return await _commanded(REVERSE, identifier, asked.reason, services, principal, prefer, response)
+    request = await _reversal(identifier, asked, services, principal, idempotency_key)
     return await carry_out(request, services, prefer, response)
+
+
+@router.post("/{transaction_id}/retry", responses=_COMMANDED)
+async def retry(
+    transaction_id: str, body: RetryBody, response: Response, services: UsesServices, principal: Authenticated, prefer: Prefer = None
+) -> TransactionView:
+    """Have a parked transaction try again what it is parked at. Recorded with who asks, and why."""
+    return await _commanded(RETRY, parse_transaction_id(transaction_id), body.reason, services, principal, prefer, response)
+
+
+@router.post("/{transaction_id}/settle", responses=_COMMANDED)
+async def settle(
+    transaction_id: str, body: SettlementBody, response: Response, services: UsesServices, principal: Authenticated, prefer: Prefer = None
+) -> TransactionView:
+    """Have a parked transfer credit another account instead of its creditor. Recorded with who asks, and why."""
+    identifier = parse_transaction_id(transaction_id)
+    account_id = parse_account_id(body.creditor, field="creditor")
+    found = await services.accounts.get_many(principal.tenant, [account_id])
+    account = _customer_account(found.get(account_id), "creditor", account_id)
+    return await _commanded(SETTLE_TO, identifier, body.reason, services, principal, prefer, response, account=account)
+
+
+async def _commanded(
+    action: str,
+    transaction_id: str,
+    reason: str | None,
+    services: Services,
+    principal: Principal,
+    prefer: str | None,
+    response: Response,
+    account: Account | None = None,
+) -> TransactionView:
+    """Give a command to a parked transaction, and answer how it stands.
+
+    Raises:
+        InvalidInputError: no reason is given.
+        TransactionNotParkedError, ActionNotPossibleError: it can't be obeyed now.
+        NotFoundError: the tenant has no such transaction.
+    """
+    if reason is None:
+        raise InvalidInputError(field="reason", value=None, rule="must be given: it is recorded with the transaction")
+    await services.operators.command(
+        action,
+        tenant=principal.tenant,
+        transaction_id=transaction_id,
+        by=principal.name,
+        reason=reason,
+        wait_seconds=wait_seconds_of(prefer),
+        account_id=account.account_id if account else None,
+        currency=account.currency if account else None,
+    )
+    submission = await services.starter.look_up(principal.tenant, transaction_id)
+    response.status_code = HTTPStatus.OK if submission.result.final else HTTPStatus.ACCEPTED
+    response.headers["Location"] = f"/v1/transactions/{transaction_id}"
+    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount, actions=submission.actions)
 
 
 @router.get("/{transaction_id}", responses=answer(404, "The tenant has no such transaction."))
@@ -102,7 +175,7 @@ async def read(transaction_id: str, services: UsesServices, principal: Authentic
     identifier = parse_transaction_id(transaction_id)
     structlog.contextvars.bind_contextvars(transaction_id=identifier)
     submission = await services.starter.look_up(principal.tenant, identifier)
-    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount)
+    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount, actions=submission.actions)
 
 
 async def carry_out(request: TransactionRequest, services: Services, prefer: str | None, response: Response) -> TransactionView:
@@ -117,7 +190,7 @@ async def carry_out(request: TransactionRequest, services: Services, prefer: str
     response.headers["Location"] = f"/v1/transactions/{request.transaction_id}"
     if wait_seconds:
         response.headers["Preference-Applied"] = f"wait={wait_seconds}"
-    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount)
+    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount, actions=submission.actions)
 
 
 def wait_seconds_of(prefer: str | None) -> int:

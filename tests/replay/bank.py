@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
@@ -25,6 +26,7 @@ from infra.rates import EcbHistoryRates
 from infra.settings import DEFAULT_TENANT, Settings
 from infra.temporal.client import connect
 from ledger.accounts import AccountKind
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision, LegName
 from ledger.errors import UnavailableError
 from ledger.events import Event
@@ -37,6 +39,7 @@ from ledger.results import Rejection, TransactionResult, TransactionStatus
 from starter.submit import TemporalConnection, TransactionStarter
 from tests.replay.recordings import IDENTITY
 from tests.unit.ledger.builders import request
+from tests.workflow.operators import SECRET
 from worker import transaction_worker
 from workflows.transaction import TransactionWorkflow
 
@@ -86,6 +89,9 @@ class TroubledLedger:
     async def post_linked(self, linked: LinkedPosting) -> TransactionResult:
         await self._troubles.meet("linked")
         return await self._inner.post_linked(linked)
+
+    async def record_action(self, action: OperatorAction) -> None:
+        await self._inner.record_action(action)
 
     async def reject(self, rejection: Rejection) -> TransactionResult:
         await self._troubles.meet("reject")
@@ -196,7 +202,9 @@ async def recorded_bank(*, postgres_url: str, temporal_address: str, kafka_boots
         publisher = KafkaPublisher(kafka_bootstrap_servers)
         stack.push_async_callback(publisher.stop)
         await publisher.start()
-        settings = Settings(task_queue=f"replay-{uuid.uuid4()}", temporal_address=temporal_address)
+        settings = Settings(
+            task_queue=f"replay-{uuid.uuid4()}", temporal_address=temporal_address, command_secrets=SecretStr(SECRET.decode())
+        )
         client = await connect(settings, identity=IDENTITY)
         starter = TransactionStarter(
             TemporalConnection(settings), PostgresTransactions(database), task_queue=settings.task_queue, transfers="saga"

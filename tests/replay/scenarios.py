@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from infra.postgres.ledger import PostgresLedger
+from ledger.commands import RETRY
 from ledger.decisions import LegName
 from ledger.errors import LedgerIntegrityError
 from ledger.money import Money
@@ -19,6 +20,7 @@ from ledger.results import TransactionResult, TransactionStatus
 from ledger.rules import StatusChange
 from tests.replay.bank import Handle, RecordedBank
 from tests.workflow.conftest import eventually
+from tests.workflow.operators import command
 from workflows import policies
 from workflows.transaction import TransactionWorkflow
 
@@ -226,7 +228,7 @@ async def _linked_after_legs_one_by_one(bank: RecordedBank) -> Handle:
         handle = await bank.submit(asked)
         await eventually(lambda: _is_parked(handle), seconds=30)
         await ledger.post(credit_posting(debit, debited, conversion=None))
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         return await _ended(handle)
 
 
@@ -244,7 +246,7 @@ async def _balancing(bank: RecordedBank) -> Handle:
 
 async def _retried(handle: Handle) -> Handle:
     await eventually(lambda: _is_parked(handle), seconds=30)
-    await handle.signal(TransactionWorkflow.retry)
+    await command(handle, RETRY)
     return handle
 
 

@@ -30,7 +30,8 @@ from ledger.requests import TransactionRequest
 from ledger.results import TransactionResult
 from tests.unit.ledger.builders import request
 from tests.workflow.fakes import FakeLedger, FakePublisher, FakeRates
-from workflows import visibility
+from tests.workflow.operators import SECRET
+from workflows import authority, visibility
 from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
@@ -71,6 +72,11 @@ async def environment(runtime: Runtime) -> AsyncIterator[WorkflowEnvironment]:
         yield started
 
 
+@pytest.fixture(scope="session", autouse=True)
+def trusted() -> None:
+    authority.trust([SECRET])
+
+
 @dataclass
 class Bank:
     """One worker on a task queue of its own, with everything it talks to."""
@@ -93,7 +99,7 @@ class Bank:
             self.client,
             task_queue=self.task_queue,
             workflows=[TransactionWorkflow],
-            activities=[casa.post, casa.post_linked, casa.reject, notification.publish, rates.quote],
+            activities=[casa.post, casa.post_linked, casa.reject, casa.record_action, notification.publish, rates.quote],
             workflow_runner=workflow_runner(),
             **options,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ledger.accounts import AccountState, AccountStatus, credit_refusal, debit_refusal
+from ledger.commands import OperatorAction
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.events import Event, events_of_leg, transaction_finished
 from ledger.postings import LinkedPosting, Posting
@@ -65,11 +66,12 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.accounts: dict[str, FakeAccount] = {}
-        self.decisions: dict[tuple[str, LegName], Decision] = {}
+        self.decisions: dict[tuple[str, LegName, str], Decision] = {}
         self.results: dict[str, TransactionResult] = {}
         self.outbox: list[Event] = []
         self.published: set[str] = set()
         self.faults: dict[str, Faults] = {name: Faults() for name in ("debit", "credit", "compensation", "linked", "reject", "outbox")}
+        self.actions: list[OperatorAction] = []
         self.calls: Counter[str] = Counter()
         self.entered = {name: asyncio.Event() for name in (*LegName, "linked")}
         self.gates = {name: asyncio.Event() for name in (*LegName, "linked")}
@@ -89,7 +91,7 @@ class FakeLedger:
         await self.gates[posting.leg].wait()
         fault = self.faults[posting.leg].take()
         await _suffer(fault)
-        key = (posting.request.transaction_id, posting.leg)
+        key = (posting.request.transaction_id, posting.leg, posting.account_id)
         if key not in self.decisions:
             decision = self._decide(posting)
             self.decisions[key] = decision
@@ -140,6 +142,10 @@ class FakeLedger:
             self.results[key] = TransactionResult(transaction_id=key, status=TransactionStatus.REJECTED, reason=rejection.refusal)
             self.outbox.append(transaction_finished(rejection.request, self.results[key], finished_at=NOW))
         return self.results[key]
+
+    async def record_action(self, action: OperatorAction) -> None:
+        if action not in self.actions:
+            self.actions.append(action)
 
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:  # noqa: ARG002  one tenant only
         self.calls["outbox"] += 1

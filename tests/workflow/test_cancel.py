@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 from activities.casa import CasaActivities
 from ledger import visibility
 from ledger.accounts import AccountStatus
+from ledger.commands import RETRY
 from ledger.decisions import LegName
 from ledger.errors import UnavailableError
 from ledger.postings import first_posting
@@ -23,6 +24,7 @@ from ledger.results import TransactionStatus
 from tests.unit.ledger.builders import TODAY, request
 from tests.workflow.conftest import Bank, Handle, eventually, search_attribute
 from tests.workflow.fakes import Hang
+from tests.workflow.operators import command
 from workflows import policies
 from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
@@ -105,7 +107,7 @@ async def test_a_lost_attempt_that_had_posted_is_carried_on_though_a_cancel_came
         await eventually(lambda: _is_parked(handle))
         assert (bank.balance("A"), bank.balance("B")) == (8_750, 0)
         bank.rates.per_euro["CZK"] = Decimal(30)
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         result = await handle.result()
     assert result.status is TransactionStatus.COMPLETED
     assert (bank.balance("A"), bank.balance("B")) == (8_750, 37_500)

@@ -8,9 +8,11 @@ from temporalio.exceptions import ApplicationError
 
 from ledger import visibility
 from ledger.accounts import AccountStatus
+from ledger.commands import RETRY
 from ledger.errors import CasaflowError, LedgerIntegrityError, TransactionConflictError, UnavailableError, UnknownAccountError
 from ledger.results import TransactionResult, TransactionStatus
 from tests.workflow.conftest import Bank, Handle, eventually, search_attribute
+from tests.workflow.operators import command
 from workflows.transaction import TransactionWorkflow
 
 DEFECTS = [
@@ -55,10 +57,10 @@ async def test_a_defect_with_money_in_transit_parks_until_an_operator_asks_for_a
     assert await search_attribute(handle, visibility.STATUS) == "parked"
 
     await handle.cancel()  # can't strand the money either
-    await handle.signal(TransactionWorkflow.retry)
+    await command(handle, RETRY)
     await eventually(lambda: bank.ledger.calls[leg] >= 2)
     await eventually(lambda: _parked(handle))
-    await handle.signal(TransactionWorkflow.retry)
+    await command(handle, RETRY)
     result = await handle.result()
     assert result.status is (TransactionStatus.COMPLETED if leg == "credit" else TransactionStatus.REVERSED)
     assert bank.balance("A") + bank.balance("B") == 10_000

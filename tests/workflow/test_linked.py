@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from activities.casa import LinkedInstruction
 from ledger import visibility
 from ledger.accounts import AccountStatus
+from ledger.commands import RETRY
 from ledger.errors import LedgerIntegrityError, UnavailableError
 from ledger.money import Money
 from ledger.postings import first_posting, linked_posting
@@ -24,6 +25,7 @@ from ledger.results import TransactionResult, TransactionStatus
 from tests.unit.ledger.builders import TODAY, TRANSACTION_ID, posted, request
 from tests.workflow.conftest import Bank, Handle, eventually, search_attribute
 from tests.workflow.fakes import Hang
+from tests.workflow.operators import command
 from tests.workflow.test_fallback import ordinary_activities
 from workflows.transaction import TransactionWorkflow
 from workflows.visibility import attributes_at_start, static_summary
@@ -224,11 +226,11 @@ async def test_what_was_posted_in_part_before_is_parked_with_its_reason_until_an
     details = await handle.query("__temporal_workflow_metadata")
     assert "posted one by one before" in str(details)
     await handle.cancel()  # can't strand the money either
-    await handle.signal(TransactionWorkflow.retry)
+    await command(handle, RETRY)
     await eventually(lambda: bank.ledger.calls["linked"] >= 2)
     await eventually(lambda: _parked(handle))
     bank.ledger.results[asked.transaction_id] = standing.model_copy(update={"status": COMPLETED})
-    await handle.signal(TransactionWorkflow.retry)
+    await command(handle, RETRY)
     assert (await handle.result()).status is COMPLETED
 
 

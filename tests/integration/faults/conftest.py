@@ -20,6 +20,7 @@ from infra.temporal.client import connect
 from tests.integration.faults.bank import Bank, Topics, open_bank, topics_from_now_on
 from tests.integration.proxies import KafkaProxy, TcpProxy
 from tests.stack_fixtures import RunningStack
+from tests.workflow.operators import SECRET
 from worker import transaction_worker
 
 
@@ -46,6 +47,7 @@ def settings(stack: RunningStack) -> Settings:
         task_queue=f"faults-{uuid.uuid4()}",
         temporal_address=stack.temporal_address,
         postgres_url=SecretStr(stack.postgres_dsn),
+        command_secrets=SecretStr(SECRET.decode()),
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
         rates_source="ecb-history",
         rates_max_age_days=36_500,

@@ -20,6 +20,7 @@ from infra.settings import Settings
 from infra.temporal.client import connect
 from tests.integration.faults.bank import Bank, open_bank
 from tests.stack_fixtures import RunningStack
+from tests.workflow.operators import SECRET
 from worker import transaction_worker
 
 OpenBank = Callable[..., Any]
@@ -35,6 +36,7 @@ def settings(stack: RunningStack) -> Settings:
         worker_deployment=f"evolving-{uuid.uuid4().hex[:12]}",
         temporal_address=stack.temporal_address,
         postgres_url=SecretStr(stack.postgres_dsn),
+        command_secrets=SecretStr(SECRET.decode()),
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
         transfers="saga",  # so that one can park between its legs
         rates_source="ecb-history",

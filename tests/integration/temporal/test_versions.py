@@ -16,12 +16,14 @@ from temporalio.common import AutoUpgradeVersioningOverride
 from infra.settings import Settings
 from infra.temporal.client import connect
 from infra.temporal.deployment import WorkerDeployment, deployment_config
+from ledger.commands import RETRY
 from ledger.errors import UnavailableError
 from ledger.results import TransactionStatus
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.temporal.conftest import MakeWorker, OpenBank
 from tests.stack_fixtures import RunningStack, run_casaflow
 from tests.workflow.conftest import eventually
+from tests.workflow.operators import command
 from workflows.transaction import TransactionWorkflow
 
 PATIENCE_SECONDS = 60
@@ -82,7 +84,7 @@ async def test_a_parked_transaction_whose_version_went_away_goes_on_with_the_cur
         assert (await deployment.move_left()).served == {"A": 1}
         moves = await deployment.move_left(also_served=True)
         assert [(run.workflow_id, run.build_id) for run in moves.moved] == [(handle.id, "A")]
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
         await eventually(lambda: _left(deployment, []), seconds=PATIENCE_SECONDS)
     bank.assert_each_transaction_completed_once()
@@ -103,7 +105,7 @@ async def test_a_transaction_stays_with_the_version_that_began_it_while_that_one
             await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
             moves = await deployment.move_left()
             assert (moves.moved, dict(moves.served)) == ((), {"A": 1})
-            await handle.signal(TransactionWorkflow.retry)
+            await command(handle, RETRY)
             assert (await handle.result()).status is TransactionStatus.COMPLETED
             assert await _versions(handle) == {"A"}
             (later,) = await bank.submit(1)
@@ -129,7 +131,7 @@ async def test_one_that_was_started_to_wait_goes_on_with_a_new_version_unasked(
     async with await make_worker(bank, worker_build_id="B"):
         await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
         assert await deployment.left() == []
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
 
 
@@ -168,7 +170,7 @@ async def test_the_command_promotes_reports_and_moves(
     async with await make_worker(bank, worker_build_id="B"):
         assert await promote("B") == (0, "current version: B\n1 runs stay with version A, whose workers still poll\n")
         assert await promote("B", "--move-all") == (0, f"current version: B\nmoved {handle.id}, of version A\n")
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
         code, shown = await promote("--report")
         assert (code, shown.splitlines()[0]) == (0, "current version: B")

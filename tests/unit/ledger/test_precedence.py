@@ -76,6 +76,8 @@ def test_all_reasons_that_an_account_may_have_against_a_debit_are_paired() -> No
     of_other_parts = {
         *(code for code in RefusalCode if code.value.startswith(("hold-", "rate-", "conversion-"))),
         RefusalCode.CANCELLED,
+        RefusalCode.ABANDONED,
+        RefusalCode.REVERSED_BY_OPERATOR,
         RefusalCode.DECLINED,
         RefusalCode.APPROVAL_EXPIRED,
         RefusalCode.NOT_REVERSIBLE,
