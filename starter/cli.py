@@ -28,6 +28,7 @@ from starter import (
     codec_commands,
     explain_commands,
     maintenance_commands,
+    operator_commands,
     promote_commands,
     stack_commands,
     standing_order_commands,
@@ -58,6 +59,7 @@ key_app = typer.Typer(help="Create and revoke API keys.", no_args_is_help=True)
 approval_commands.register(transaction_app)
 app.add_typer(transaction_app, name="transaction")
 app.add_typer(key_app, name="key")
+operator_commands.register(app, transaction_app)
 bench_commands.register(app)
 maintenance_commands.register(app)
 promote_commands.register(app)
@@ -102,26 +104,31 @@ def transaction_show(transaction_id: str, api_url: ApiUrl = None, api_key: ApiKe
 
 
 @transaction_app.command("reverse")
-def transaction_reverse(
+def transaction_reverse(  # noqa: PLR0913, PLR0917  each is an option
     transaction_id: str,
     amount: Annotated[str | None, typer.Option(help="A part, such as 5.00; all that is left unless given.")] = None,
     reversal_id: Annotated[str | None, typer.Option(help="The reversal's own id (a UUID); the same id never reverses twice.")] = None,
     reference: Annotated[str | None, typer.Option(help="Up to 35 characters.")] = None,
     override: Annotated[str | None, typer.Option(help="Why limits and balance of who gives the money back don't count.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a parked transaction is reversed; recorded with it.")] = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Take a transaction back, or a part of it, by a transaction of its own. Exit code 1 if that doesn't end as completed."""
+    """Take a transaction back, or a part of it, by a transaction of its own. Exit code 1 if that doesn't end as completed.
+
+    A parked transfer gives its debtor the money back, and ends as reversed itself; that needs a reason.
+    """
     if amount is not None and reversal_id is None:
         reversal_id = str(uuid.uuid4())  # The client may send a part again while the API is away, and must not take it back twice.
     body = {
-        **_given(amount=amount, transaction_id=reversal_id, reference=reference),
+        **_given(amount=amount, transaction_id=reversal_id, reference=reference, reason=reason),
         **({"override": {"reason": override}} if override else {}),
     }
     answer = ask(api_url, api_key, lambda client: client.reverse(transaction_id, body, wait_seconds=30))
     show(answer if as_json else _present(answer), as_json=as_json)
-    if answer["status"] != "completed":
+    # A parked one ends as reversed itself.
+    if answer["status"] != ("reversed" if answer["transaction_id"] == transaction_id.lower() else "completed"):
         raise typer.Exit(EXIT_NOT_PROVEN)
 
 

@@ -152,6 +152,19 @@ class ApiClient:
         """What became of a transaction, from the request to the last consumer."""
         return await self._send(lambda: self._http.get(f"/v1/transactions/{parse_transaction_id(transaction_id)}/explanation"))
 
+    async def retry(self, transaction_id: str, reason: str, *, wait_seconds: int) -> dict[str, Any]:
+        """Have a parked transaction try again."""
+        return await self._command(transaction_id, "retry", {"reason": reason}, wait_seconds)
+
+    async def settle(self, transaction_id: str, creditor: str, reason: str, *, wait_seconds: int) -> dict[str, Any]:
+        """Have a parked transfer credit another account."""
+        return await self._command(transaction_id, "settle", {"creditor": creditor, "reason": reason}, wait_seconds)
+
+    async def _command(self, transaction_id: str, what: str, body: dict[str, str], wait_seconds: int) -> dict[str, Any]:
+        path = f"/v1/transactions/{parse_transaction_id(transaction_id)}/{what}"
+        headers = {"Prefer": f"wait={wait_seconds}"}
+        return await self._send(lambda: self._http.post(path, json=body, headers=headers))
+
     async def reverse(self, transaction_id: str, body: dict[str, Any], *, wait_seconds: int) -> dict[str, Any]:
         """Take a transaction back, or a part of it; a part with a transaction id of its own, so that this may be repeated."""
         path = f"/v1/transactions/{parse_transaction_id(transaction_id)}/reverse"

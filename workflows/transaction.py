@@ -97,7 +97,7 @@ class TransactionWorkflow(ParkedTransaction):
     async def _finish(self) -> TransactionResult:
         # The answer is out from here on: whoever waits on `final_result` has it, and publishing may take as long as it takes.
         workflow.upsert_search_attributes(visibility.attributes_of(self._result))
-        workflow.set_current_details(visibility.final_details(self._result))
+        self._show(visibility.final_details(self._result))
         publication = Publication(tenant=self._request.tenant, transaction_id=self._request.transaction_id)
         await call(NotificationActivities.publish, publication, policy=policies.PUBLISHING, summary="publish")
         await workflow.wait_condition(workflow.all_handlers_finished)

@@ -12,12 +12,13 @@ from infra.temporal.requests import request_of
 from ledger import visibility
 from ledger.errors import InvalidInputError, UnavailableError
 from ledger.ids import settlement_id, transaction_of_workflow, workflow_id
-from ledger.requests import TransactionRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from temporalio.client import Client
+
+    from ledger.requests import TransactionRequest
 
 _WORKFLOW_TYPE: Final = "TransactionWorkflow"
 _AT_ONCE: Final = 32

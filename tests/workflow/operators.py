@@ -14,7 +14,7 @@ from workflows.transaction import TransactionWorkflow
 
 Handle = WorkflowHandle[TransactionWorkflow, TransactionResult]
 
-SECRET = b"a secret of the tests, long enough"
+SECRET = b"a secret of the tests that is long enough"
 
 
 def signed(handle: Handle, action: str, *, secret: bytes = SECRET, **fields: Any) -> Command:

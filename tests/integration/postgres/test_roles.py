@@ -37,6 +37,7 @@ TABLES = (
     "online_entry",
     "standing_order",
     "standing_order_change",
+    "operator_action",
     "standing_order_run",
     "transaction",
     "value_date_balance",
