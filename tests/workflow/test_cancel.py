@@ -30,7 +30,7 @@ from workflows.sandbox import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 
-@workflow.defn(name="Unshielded")
+@workflow.defn(name="Unshielded", sandboxed=False)
 class Unshielded:
     """Posts as one would at first: without anything against a cancel."""
 
