@@ -22,6 +22,7 @@ from temporalio.exceptions import ApplicationError
 from infra.settings import Settings
 from infra.temporal.client import connect
 from infra.temporal.encryption import new_entry
+from ledger.commands import RETRY
 from ledger.results import TransactionStatus
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.temporal.codec import CodecServer, codec_server
@@ -29,6 +30,7 @@ from tests.integration.temporal.conftest import MakeWorker, OpenBank
 from tests.integration.temporal.test_versions import _parked, credits_are_refused_by_a_defect
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
+from tests.workflow.operators import command
 from workflows.transaction import TransactionWorkflow
 
 OLD, NEW = new_entry("2026-10"), new_entry("2026-11")
@@ -107,7 +109,7 @@ async def test_a_parked_transaction_goes_on_after_its_key_was_rotated(
     client = await connect(keyed.model_copy(update={"payload_keys": rotated}))
     handle: Handle = client.get_workflow_handle_for(TransactionWorkflow.run, begun.id)
     async with await make_worker(bank, payload_keys=rotated):
-        await handle.signal(TransactionWorkflow.retry)
+        await command(handle, RETRY)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
     seen = await _seen_by_a_stranger(stack, handle)
     assert {"2026-10", "2026-11"} <= set(seen.splitlines())
