@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ledger import visibility
@@ -138,7 +139,7 @@ class _Condensed:
         if not marker.HasField("failure"):
             return f"local activity {kind}{about} is done", False
         why = await self._failure(marker.failure)
-        return f"local activity {kind}{about} has failed after {told.get('attempt', 1)} attempts: {why}", True
+        return f"local activity {kind}{about} has failed at attempt {told.get('attempt', 1)}: {why}", True
 
     def _status(self, event: HistoryEvent) -> tuple[str, bool] | None:
         fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
@@ -196,8 +197,9 @@ async def _failure_text(converter: DataConverter, failure: Failure) -> str:
     error: BaseException = await converter.decode_failure(failure)
     while error.__cause__ is not None:
         error = error.__cause__
-    kind = getattr(error, "type", None) or type(error).__name__
-    return f"{kind}: {error}"
+    if isinstance(error, ApplicationError):
+        return f"{error.type}: {error.message}"
+    return f"{type(error).__name__}: {error}"
 
 
 async def _text(converter: DataConverter, payloads: Iterable[Payload]) -> str:
