@@ -23,14 +23,14 @@ from ledger.errors import (
     UnauthenticatedCommandError,
     UnavailableError,
 )
-from ledger.ids import workflow_id
+from ledger.ids import settlement_id, workflow_id
 from ledger.refusals import RefusalCode
 from ledger.results import TransactionResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from temporalio.client import WorkflowUpdateHandle
+    from temporalio.client import WorkflowHandle, WorkflowUpdateHandle
 
     from infra.postgres.transactions import PostgresTransactions
     from ledger.commands import Command
@@ -85,25 +85,13 @@ class Decisions:
             reason=reason,
         )
         client = await self._temporal.client()
-        handle = client.get_workflow_handle(workflow_id(tenant, transaction_id))
-        try:
-            update = await handle.start_update(
-                action,
-                command,
-                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-                # The server knows a repeat by it, and answers what it answered.
-                id=f"{action}-{hashlib.sha256(by.encode()).hexdigest()}",
-                result_type=TransactionResult,
-                rpc_timeout=ACCEPTED_WITHIN,
-            )
-        except UpdateTimeoutError as error:
-            detail = f"no worker took the command within {ACCEPTED_WITHIN.total_seconds():.0f} s"
-            raise UnavailableError(part="temporal", detail=detail) from error
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                await self._after_its_end(command)
-                return
-            raise _unavailable(error) from error
+        for carrier in (workflow_id(tenant, transaction_id), settlement_id(tenant, transaction_id)):
+            update = await _taken(client.get_workflow_handle(carrier), command)
+            if update is not None:
+                break
+        else:
+            await self._after_its_end(command)
+            return
         # It is taken, or refused. That the time is up before it has led to something is no failure.
         with suppress(UpdateTimeoutError):
             await _carried_out(update, command, max(wait_seconds, _SHORTEST_WAIT_SECONDS))
@@ -118,11 +106,39 @@ class Decisions:
             if code is RefusalCode.CANCELLED:
                 return
             raise NotCancellableError(transaction_id=command.transaction_id)
+        if any((action.action, action.by) == (command.action, command.by) for action in record.actions):
+            return  # Temporal has forgotten it, and the ledger hasn't
         if record.request.submitted_by == command.by:
             raise SamePrincipalError(transaction_id=command.transaction_id, action=command.action)
         if code is RefusalCode.APPROVAL_EXPIRED:
             raise ApprovalExpiredError(transaction_id=command.transaction_id, action=command.action)
         raise NotWaitingError(transaction_id=command.transaction_id, action=command.action)
+
+
+async def _taken(handle: WorkflowHandle[object, object], command: Command) -> WorkflowUpdateHandle[TransactionResult] | None:
+    """The command as a workflow has taken or refused it; None where the workflow is over, or there is none.
+
+    Raises:
+        UnavailableError: Temporal did not answer, or no worker runs.
+    """
+    try:
+        taken: WorkflowUpdateHandle[TransactionResult] = await handle.start_update(
+            command.action,
+            command,
+            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+            # The server knows a repeat by it, and answers what it answered.
+            id=f"{command.action}-{hashlib.sha256(command.by.encode()).hexdigest()}",
+            result_type=TransactionResult,
+            rpc_timeout=ACCEPTED_WITHIN,
+        )
+    except UpdateTimeoutError as error:
+        detail = f"no worker took the command within {ACCEPTED_WITHIN.total_seconds():.0f} s"
+        raise UnavailableError(part="temporal", detail=detail) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise _unavailable(error) from error
+    return taken
 
 
 async def _carried_out(update: WorkflowUpdateHandle[TransactionResult], command: Command, wait_seconds: float) -> None:

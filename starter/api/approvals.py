@@ -90,4 +90,4 @@ async def _decide(
     submission = await services.starter.look_up(principal.tenant, identifier)
     response.status_code = HTTPStatus.OK if submission.result.final else HTTPStatus.ACCEPTED
     response.headers["Location"] = f"/v1/transactions/{identifier}"
-    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount)
+    return TransactionView.of(submission.result, submission.request, reversed_amount=submission.reversed_amount, actions=submission.actions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from infra.postgres.ledger import PostgresLedger
+from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
 from ledger.commands import RETRY
 from ledger.decisions import LegName
 from ledger.errors import LedgerIntegrityError
@@ -250,6 +252,86 @@ async def _retried(handle: Handle) -> Handle:
     return handle
 
 
+async def _waiting(bank: RecordedBank, **fields: Any) -> Handle:
+    """A transaction that somebody or some day is waited for; whoever asks for its result hears so."""
+    handle = await bank.start(**{"debtor": "A", "creditor": "B", **fields})
+    answer = await handle.execute_update("final_result", result_type=TransactionResult)
+    assert answer.waiting_for is not None
+    return handle
+
+
+async def _approved(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, approval_asked=ApprovalAsked())
+        await _decide(handle, "approve")
+        return await _ended(handle)
+
+
+async def _declined(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, approval_asked=ApprovalAsked())
+        await _decide(handle, "decline")
+        return await _ended(handle)
+
+
+async def _approval_expired(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await _waiting(bank, approval_asked=ApprovalAsked(expires_in_seconds=2)))
+
+
+async def _credit_approved(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, approval_asked=ApprovalAsked(before=ApprovalStage.CREDIT))
+        await _decide(handle, "approve")
+        return await _ended(handle)
+
+
+async def _credit_declined(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, approval_asked=ApprovalAsked(before=ApprovalStage.CREDIT))
+        await _decide(handle, "decline")
+        return await _ended(handle)
+
+
+async def _credit_approval_expired(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        asked = ApprovalAsked(expires_in_seconds=3, before=ApprovalStage.CREDIT)
+        return await _ended(await _waiting(bank, approval_asked=asked))
+
+
+async def _approved_and_dated(bank: RecordedBank) -> Handle:
+    """Of a day that is about to begin."""
+    now = dt.datetime.now(dt.UTC)
+    approval = Approval(expires_at=now + timedelta(hours=1))
+    dated = {"requested_execution_date": now.date(), "executes_at": now + timedelta(seconds=10)}
+    async with bank.worker():
+        handle = await _waiting(bank, approval=approval, **dated)
+        await _decide(handle, "approve")
+        return await _ended(handle)
+
+
+async def _cancelled_while_it_waits(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, requested_execution_date=_in_three_days())
+        await _decide(handle, "cancel")
+        return await _ended(handle)
+
+
+async def _cancelled_by_temporal_while_it_waits(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        handle = await _waiting(bank, requested_execution_date=_in_three_days())
+        await handle.cancel()
+        return await _ended(handle)
+
+
+async def _decide(handle: Handle, action: str) -> None:
+    await command(handle, action, by="colleague", reason="seen the invoice")
+
+
+def _in_three_days() -> dt.date:
+    return dt.datetime.now(dt.UTC).date() + timedelta(days=3)
+
+
 async def _is_parked(handle: Handle) -> bool:
     return (await handle.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
 
@@ -295,5 +377,14 @@ SCENARIOS = {
     "linked-failed-defect": Scenario(_linked_defect, None),
     "balancing-completed": Scenario(_balancing, COMPLETED),
     "reversal-completed-cross-currency": Scenario(_reversal, COMPLETED),
+    "waited-approved": Scenario(_approved, COMPLETED),
+    "waited-approved-then-for-its-date": Scenario(_approved_and_dated, COMPLETED),
+    "waited-declined": Scenario(_declined, REJECTED, RefusalCode.DECLINED),
+    "waited-approval-expired": Scenario(_approval_expired, REJECTED, RefusalCode.APPROVAL_EXPIRED),
+    "waited-credit-approved": Scenario(_credit_approved, COMPLETED),
+    "waited-credit-declined": Scenario(_credit_declined, REVERSED, RefusalCode.DECLINED),
+    "waited-credit-approval-expired": Scenario(_credit_approval_expired, REVERSED, RefusalCode.APPROVAL_EXPIRED),
+    "waited-cancelled-by-command": Scenario(_cancelled_while_it_waits, REJECTED, RefusalCode.CANCELLED),
+    "waited-cancelled-by-temporal": Scenario(_cancelled_by_temporal_while_it_waits, REJECTED, RefusalCode.CANCELLED),
 }
 """By the name of the recording."""
