@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -114,7 +114,14 @@ class KafkaProxy(TcpProxy):
     def _directions(self, client: socket.socket, server: socket.socket) -> tuple[Coroutine[None, None, None], Coroutine[None, None, None]]:
         real = self._host.encode() + self._server_port.to_bytes(_LENGTH_BYTES, "big")
         ours = self._host.encode() + self.port.to_bytes(_LENGTH_BYTES, "big")
-        return _forward(client, server, self._questions), _forward_frames(server, client, self._answers, real, ours)
+        return self._ask(client, server), _forward_frames(server, client, self._before_answer, real, ours)
+
+    async def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        await _forward(client, server, self._questions)
+
+    async def _before_answer(self) -> None:
+        """Return once the next answer of the broker's may go on."""
+        await self._answers.wait()
 
 
 async def _forward(source: socket.socket, target: socket.socket, flowing: asyncio.Event) -> None:
@@ -125,12 +132,14 @@ async def _forward(source: socket.socket, target: socket.socket, flowing: asynci
     raise ConnectionError  # one side has closed: the other is closed too
 
 
-async def _forward_frames(source: socket.socket, target: socket.socket, flowing: asyncio.Event, real: bytes, ours: bytes) -> None:
+async def _forward_frames(
+    source: socket.socket, target: socket.socket, may_go_on: Callable[[], Awaitable[None]], real: bytes, ours: bytes
+) -> None:
     loop = asyncio.get_running_loop()
     while True:
         length = await _exactly(source, _LENGTH_BYTES)
         frame = await _exactly(source, int.from_bytes(length, "big"))
-        await flowing.wait()
+        await may_go_on()
         # A port has the same number of bytes, so the length stays.
         await loop.sock_sendall(target, length + frame.replace(real, ours))
 

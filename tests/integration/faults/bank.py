@@ -41,7 +41,7 @@ Handle = WorkflowHandle[TransactionWorkflow, TransactionResult]
 OVERDRAFT_MINOR_UNITS = 1_000_000_00
 """Of each account: no withdrawal of these tests may be refused for lack of money."""
 ACCOUNTS = ("E1", "E2", "E3", "E4", "C1", "C2")
-"""E: kept in EUR; C: in CZK."""
+"""E: kept in EUR; C: in CZK. K, which some tests open, in KWD."""
 SHAPES: tuple[dict[str, str], ...] = (
     {"creditor": "E1", "amount": "1.01"},
     {"debtor": "E1", "amount": "2.03"},
@@ -83,8 +83,9 @@ class Bank:
         first = len(self.submitted)
         return await asyncio.gather(*(self._start(**SHAPES[number % len(SHAPES)]) for number in range(first, first + count)))
 
-    async def _start(self, *, amount: str, debtor: str | None = None, creditor: str | None = None) -> Handle:
-        asked: TransactionRequest = request(
+    def request(self, *, amount: str, debtor: str | None = None, creditor: str | None = None) -> TransactionRequest:
+        """A new request."""
+        return request(
             tenant=self.tenant,
             transaction_id=str(uuid.uuid4()),
             debtor=_ref(debtor),
@@ -92,12 +93,16 @@ class Bank:
             amount=amount,
             submitted_at=dt.datetime.now(dt.UTC),
         )
+
+    async def _start(self, **shape: str) -> Handle:
+        asked = self.request(**shape)
         self.submitted.append(asked)
-        await self._expect(asked)
+        await self.expect(asked)
         await self.starter.submit(asked, wait_seconds=0)
         return self.client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(asked.tenant, asked.transaction_id))
 
-    async def _expect(self, asked: TransactionRequest) -> None:
+    async def expect(self, asked: TransactionRequest) -> None:
+        """Count on it being completed."""
         pair = conversion_pair(asked)
         conversion: Conversion | None = None
         if pair is not None:
@@ -192,7 +197,7 @@ async def open_bank(stack: RunningStack, database: Database, settings: Settings)
 
 
 def _currency(account_id: str) -> str:
-    return "CZK" if account_id.startswith("C") else "EUR"
+    return {"C": "CZK", "K": "KWD"}.get(account_id[0], "EUR")
 
 
 def _ref(account_id: str | None) -> str | None:

@@ -7,11 +7,7 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,36 +18,12 @@ import pytest
 from infra.settings import Settings
 from starter.entries import COLUMNS
 from tests.integration.faults.bank import Bank, Topics, results
+from tests.integration.faults.worker_process import worker_process
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 
 TRANSACTIONS = 210
 LINES, FILE_ACCOUNTS = 300, 12
-
-
-@contextmanager
-def worker_process(settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m worker`, as the stack starts it. Its log is `worker.log` in the folder."""
-    assert settings.postgres_url is not None
-    environment = {
-        **os.environ,
-        "CASAFLOW_HOME": str(folder),
-        "CASAFLOW_TASK_QUEUE": settings.task_queue,
-        "CASAFLOW_POSTGRES_URL": settings.postgres_url.get_secret_value(),
-        "CASAFLOW_TEMPORAL_ADDRESS": str(settings.temporal_address),
-        "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
-        "CASAFLOW_RATES_SOURCE": settings.rates_source,
-        "CASAFLOW_RATES_MAX_AGE_DAYS": str(settings.rates_max_age_days),
-        "PYTHONSAFEPATH": "1",
-    }
-    with (
-        (folder / "worker.log").open("ab") as log,
-        subprocess.Popen([sys.executable, "-m", "worker"], cwd=folder, env=environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])

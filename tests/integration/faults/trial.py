@@ -1,0 +1,333 @@
+"""One transaction, caught at one step, and what may befall it there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus
+
+from infra.postgres.accounts import PostgresAccounts
+from infra.postgres.database import Database
+from infra.postgres.transactions import PostgresTransactions
+from infra.rates import EcbDailyRates, EcbHistoryRates
+from infra.stack import control
+from infra.stack.model import Health
+from ledger.accounts import AccountKind
+from ledger.errors import UnavailableError
+from ledger.ids import workflow_id
+from ledger.requests import TransactionRequest
+from ledger.results import TransactionResult
+from ledger.rules import StatusChange
+from starter.check import run_check
+from starter.submit import TemporalConnection, TransactionStarter
+from tests.integration.faults import matrix
+from tests.integration.faults.bank import Bank, Handle, Topics
+from tests.integration.faults.gates import Gate, GatedKafka, GatedPostgres, GatedRates
+from tests.integration.faults.worker_process import worker_process
+from tests.stack_fixtures import RunningStack
+from tests.workflow.conftest import eventually
+from workflows.transaction import TransactionWorkflow
+
+Answer = TypeVar("Answer")
+
+PATIENCE_SECONDS: Final = 120.0
+"""For whatever comes by itself. A lost workflow task alone is noticed after ten seconds, one that was meant for a cache after twenty."""
+DEADLINE_PATIENCE_SECONDS: Final = 240.0
+"""For what comes after the two minutes that a rate may take."""
+
+FROZEN, UNKNOWN = "F1", "U1"
+"""An account that takes no credit, so that a saga compensates; one that isn't there until it is opened, so that a saga parks."""
+
+_OPEN_ACCOUNTS, _RECORD_LEGS = b"open_accounts(", b"record_legs("
+_REJECT, _UNPUBLISHED, _MARK = b"INSERT INTO transaction", b"FROM event_outbox", b"UPDATE event_outbox"
+
+
+@dataclass(frozen=True)
+class Step:
+    """How to bring a transaction to a step."""
+
+    debtor: str | None = None
+    creditor: str | None = None
+    transfers: str = "saga"
+    postings_before: int = 0
+    leg: str = ""
+    """Of the decision that is recorded at this step."""
+
+
+STEPS: Final = {
+    matrix.RATE: Step("E1", "C1", transfers="linked"),
+    matrix.SINGLE: Step(creditor="E1", leg="credit"),
+    matrix.LINKED: Step("E1", "E2", transfers="linked", leg="debit"),
+    matrix.DEBIT: Step("E1", "E2", leg="debit"),
+    matrix.CREDIT: Step("E1", "E2", postings_before=1, leg="credit"),
+    matrix.COMPENSATION: Step("E1", FROZEN, postings_before=2, leg="compensation"),
+    # No bank in Frankfurt quotes the Kuwaiti dinar, so it is rejected before anything is posted.
+    matrix.REJECTION: Step("E1", "K1"),
+    matrix.PUBLISHING: Step("E1", "E2", transfers="linked"),
+    matrix.PARKED: Step("E1", UNKNOWN, postings_before=1),
+}
+POSTING_STEPS: Final = frozenset({matrix.SINGLE, matrix.LINKED, matrix.DEBIT, matrix.CREDIT, matrix.COMPENSATION})
+
+
+@dataclass
+class Trial:
+    """A transaction on a worker of its own, behind gates."""
+
+    stack: RunningStack
+    bank: Bank
+    database: Database
+    step: str
+    folder: Path
+    postgres: GatedPostgres
+    kafka: GatedKafka
+    rates: GatedRates
+    exits: AsyncExitStack
+    gate: Gate = field(default_factory=Gate)
+    worker: subprocess.Popen[bytes] | None = None
+    asked: TransactionRequest | None = None
+
+    @property
+    def request(self) -> TransactionRequest:
+        assert self.asked is not None
+        return self.asked
+
+    @property
+    def handle(self) -> Handle:
+        """Of the workflow's newest run."""
+        identifier = workflow_id(self.request.tenant, self.request.transaction_id)
+        return self.bank.client.get_workflow_handle_for(TransactionWorkflow.run, identifier)
+
+    async def start_worker(self) -> None:
+        """Start a worker, and wait until it takes work."""
+        settings = self.bank.settings.model_copy(
+            update={
+                "postgres_url": SecretStr(self.postgres.url(self.stack.postgres_dsn)),
+                "kafka_bootstrap_servers": self.kafka.address,
+                "rates_source": "ecb-daily" if self.step == matrix.RATE else "ecb-history",
+            }
+        )
+        further = {"CASAFLOW_RATES_DAILY_URL": self.rates.url, "CASAFLOW_MAINTENANCE_EVERY_SECONDS": "0"}
+        log = self.folder / "worker.log"
+        already = log.read_bytes().count(b"worker.started") if log.exists() else 0
+        self.worker = self.exits.enter_context(worker_process(settings, self.folder, further))
+        await eventually(lambda: log.read_bytes().count(b"worker.started") > already, seconds=PATIENCE_SECONDS)
+
+    async def kill_worker(self) -> None:
+        """End it as a power cut does; what it had in hand is gone with its connections."""
+        assert self.worker is not None
+        self.worker.send_signal(signal.SIGKILL)
+        assert self.worker.wait() == -signal.SIGKILL
+        await self.postgres.cut()
+        await self.kafka.cut()
+        self.gate.open()
+
+    async def kill_server(self, part: str) -> None:
+        """End one of the stack's servers in the same way, let the worker meet that, and wait until the supervisor has started it again."""
+        assert self.stack.home is not None
+        home = self.stack.home
+        pid = json.loads((home / "stack.json").read_text())["pids"][part]
+        os.kill(pid, signal.SIGKILL)
+        self.gate.open()
+        await eventually(lambda: _is_back(home, part, pid), seconds=PATIENCE_SECONDS)
+
+    def catch(self, fault: str) -> None:
+        """Close the gate at the moment of this step at which the fault belongs."""
+        during = fault in {matrix.DURING, matrix.POSTGRES_DURING}
+        before = STEPS[self.step].postings_before
+        if self.step == matrix.RATE:
+            self.rates.catch_answer(self.gate)
+        elif self.step == matrix.PUBLISHING and (during or fault == matrix.KAFKA):
+            self.kafka.catch_acknowledgement(self.gate)
+        elif self.step == matrix.PUBLISHING:
+            at_the_mark = fault in {matrix.AFTER, matrix.POSTGRES_BEFORE}
+            self.postgres.catch_question(self.gate, _MARK if at_the_mark else _UNPUBLISHED)
+        elif during:
+            self.postgres.catch_commit(self.gate, after=before)
+        elif fault == matrix.AFTER and self.step == matrix.DEBIT:
+            self.postgres.catch_question(self.gate, _OPEN_ACCOUNTS, after=1)
+        elif fault == matrix.AFTER:
+            self.postgres.catch_question(self.gate, _UNPUBLISHED)
+        else:
+            self.postgres.catch_question(self.gate, _RECORD_LEGS if self.step in POSTING_STEPS else _REJECT, after=before)
+
+    async def submit(self) -> None:
+        """Start the transaction, and don't wait for it."""
+        step = STEPS[self.step]
+        shape = {name: value for name, value in (("debtor", step.debtor), ("creditor", step.creditor)) if value is not None}
+        self.asked = self.bank.request(amount="12.50", **shape)
+        await self.starter.submit(self.asked, wait_seconds=0)
+
+    @property
+    def starter(self) -> TransactionStarter:
+        settings = self.bank.settings
+        return TransactionStarter(
+            TemporalConnection(settings),
+            PostgresTransactions(self.database),
+            task_queue=settings.task_queue,
+            transfers="linked" if STEPS[self.step].transfers == "linked" else "saga",
+        )
+
+    # ---- What an operator does ----
+    async def reset(self) -> None:
+        """The Web UI's button Reset, at the first workflow task."""
+        described = await self.handle.describe()
+        await self.bank.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=self.bank.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=described.id, run_id=described.run_id),
+                reason="a fault",
+                workflow_task_finish_event_id=4,
+                request_id=str(uuid.uuid4()),
+            )
+        )
+
+    async def is_parked(self) -> bool:
+        return (await self.handle.query(TransactionWorkflow.current)).status.value == "parked"
+
+    async def has_failed(self) -> bool:
+        return (await self.handle.describe()).status is WorkflowExecutionStatus.FAILED
+
+    async def mend_and_retry(self) -> None:
+        """Take away what parked it, and ask for another try."""
+        if self.step == matrix.PARKED:
+            await patiently(
+                lambda: PostgresAccounts(self.database).open_account(
+                    tenant=self.bank.tenant, account_id=UNKNOWN, currency="EUR", kind=AccountKind.CURRENT
+                )
+            )
+            self.bank.expected[UNKNOWN] = 0
+        self.mend()
+        await self.handle.signal(TransactionWorkflow.retry)
+
+    async def sweep(self) -> None:
+        """Find what no workflow carries, and settle it."""
+        raise NotImplementedError
+
+    # ---- Exceptions ----
+    def raise_in_the_activity(self, *, for_good: bool) -> None:
+        """Let the database raise what this step writes: as the loser of a deadlock, which passes, or for a broken constraint."""
+        if self.step == matrix.RATE:
+            self.rates.refuses = True
+            return
+        table, row = self._written()
+        state = "23514" if for_good else "40P01"
+        with psycopg.connect(self.stack.postgres_dsn, autocommit=True) as connection:
+            body = sql.SQL("BEGIN RAISE EXCEPTION 'a fault' USING ERRCODE = {}; END").format(sql.Literal(state)).as_string(connection)
+            connection.execute(
+                sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(self._fault, sql.Literal(body))
+            )
+            connection.execute(
+                sql.SQL("CREATE TRIGGER {} BEFORE {} FOR EACH ROW WHEN (NEW.tenant = {} AND {}) EXECUTE FUNCTION {}()").format(
+                    self._fault, table, sql.Literal(self.bank.tenant), row, self._fault
+                )
+            )
+
+    def mend(self) -> None:
+        """Take the cause of the exception, or of the parking, away."""
+        if self.step == matrix.RATE:
+            self.rates.refuses = False
+            return
+        with psycopg.connect(self.stack.postgres_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {} CASCADE").format(self._fault))
+
+    @property
+    def _fault(self) -> sql.Identifier:
+        return sql.Identifier(self.bank.tenant.replace("-", "_"))
+
+    def _written(self) -> tuple[sql.SQL, sql.Composable]:
+        if self.step == matrix.REJECTION:
+            return sql.SQL("INSERT ON transaction"), sql.SQL("NEW.status = 'rejected'")
+        if self.step == matrix.PUBLISHING:
+            return sql.SQL("UPDATE ON event_outbox"), sql.SQL("true")
+        return sql.SQL("INSERT ON decision"), sql.SQL("NEW.leg = {}").format(sql.Literal(STEPS[self.step].leg))
+
+    async def is_tried_again(self) -> bool:
+        """Whether an ordinary activity has failed once, and goes on."""
+        pending = (await self.handle.describe()).raw_description.pending_activities
+        return any(activity.attempt > 1 for activity in pending)
+
+    # ---- How it ends ----
+    async def has_ended(self) -> bool:
+        """Whether the ledger has an outcome, all events are out, and no workflow carries it any more."""
+        rows = self.bank.rows("SELECT finished_at IS NOT NULL AS ended FROM transaction WHERE tenant = %(tenant)s")
+        if rows != [{"ended": True}] or self.bank.unpublished():
+            return False
+        return (await self.handle.describe()).status is not WorkflowExecutionStatus.RUNNING
+
+    async def assert_it_ended(self, status: str, topics: Topics) -> None:
+        """The outcome, the money, the events, the answer to a repeat, and `casaflow check`."""
+        if status == matrix.COMPLETED:
+            await self.bank.expect(self.request)
+        record = await patiently(lambda: PostgresTransactions(self.database).get(self.bank.tenant, self.request.transaction_id))
+        assert record is not None
+        assert record.result.status.value == status, record.result
+        self.bank.assert_money_is_neither_lost_nor_made()
+        decided = [(leg.leg, leg.account_id) for leg in record.result.legs]
+        assert len(decided) == len(set(decided))
+        events = self.bank.events()
+        assert events
+        assert await topics.until(set(events)) == {event_id: {payload} for event_id, payload in events.items()}
+        await self._assert_a_repeat_answers(record.result)
+        report = await run_check(self.bank.settings)
+        assert report.proven, [finding.offending for finding in report.findings]
+
+    async def _assert_a_repeat_answers(self, result: TransactionResult) -> None:
+        before = len(self.bank.events())
+        repeat = await patiently(lambda: self.starter.submit(self.request, wait_seconds=30))
+        assert (repeat.repeated, repeat.result) == (True, result)
+        if (await self.handle.describe()).status is WorkflowExecutionStatus.COMPLETED:
+            assert await self.handle.result() == result
+        assert len(self.bank.events()) == before
+
+
+def _is_back(home: Path, part: str, pid: int) -> bool:
+    return any(
+        state.name == part and state.health is Health.HEALTHY and state.pid is not None and state.pid != pid
+        for state in control.part_states(home)
+    )
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer, once connections of before a server's death are replaced."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await ask()
+            except UnavailableError:
+                await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def trial_of(step: str, *, stack: RunningStack, bank: Bank, database: Database, folder: Path) -> AsyncIterator[Trial]:
+    """A worker that waits for the transaction, and the accounts that this needs."""
+    accounts = PostgresAccounts(database)
+    for account_id, currency in ((FROZEN, "EUR"), ("K1", "KWD")):
+        await accounts.open_account(tenant=bank.tenant, account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
+        bank.expected[account_id] = 0
+    await accounts.change_status(bank.tenant, FROZEN, StatusChange.FREEZE, by="teller")
+    async with AsyncExitStack() as exits:
+        postgres = await exits.enter_async_context(GatedPostgres(stack.postgres_dsn))
+        kafka = await exits.enter_async_context(GatedKafka(stack.kafka_bootstrap_servers))
+        rates = await exits.enter_async_context(GatedRates())
+        trial = Trial(stack, bank, database, step, folder, postgres, kafka, rates, exits)
+        if step == matrix.RATE:
+            bank.rates = EcbDailyRates(rates.url, history=EcbHistoryRates())  # type: ignore[assignment]  # of the same port
+        exits.callback(trial.gate.open)
+        exits.callback(trial.mend)
+        await trial.start_worker()
+        yield trial
