@@ -27,6 +27,7 @@ from infra.temporal.client import connect
 from ledger.accounts import AccountKind, AccountRules
 from ledger.events import TOPICS
 from ledger.ids import workflow_id
+from ledger.ports import ExchangeRates
 from ledger.postings import conversion_pair
 from ledger.rates import Conversion, convert
 from ledger.requests import TransactionKind, TransactionRequest
@@ -73,7 +74,7 @@ class Bank:
     client: Client
     starter: TransactionStarter
     tenant: str
-    rates: EcbHistoryRates = field(default_factory=EcbHistoryRates)
+    rates: ExchangeRates = field(default_factory=EcbHistoryRates)
     submitted: list[TransactionRequest] = field(default_factory=list)
     expected: Counter[str] = field(default_factory=Counter)
     """Ledger balance of each account once all that was submitted is completed, in minor units."""

@@ -120,6 +120,7 @@ MATRIX: Final[Mapping[str, tuple[str | Because, ...]]] = {
 IN_THE_FAST_SET: Final = frozenset(
     {
         (LINKED, DURING),
+        (SINGLE, POSTGRES_BEFORE),
         (CREDIT, BEFORE),
         (DEBIT, AFTER),
         (CREDIT, POSTGRES_DURING),

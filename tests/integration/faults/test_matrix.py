@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from infra.postgres.database import Database
 from tests.integration.faults import matrix
 from tests.integration.faults.bank import Bank, Topics
-from tests.integration.faults.trial import DEADLINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Trial, trial_of
+from tests.integration.faults.trial import DEADLINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Bench, Trial
+from tests.integration.faults.worker_process import WorkerForker
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 
@@ -25,6 +27,17 @@ SERVERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def workers() -> Iterator[WorkerForker]:
+    with WorkerForker() as forker:
+        yield forker
+
+
+@pytest.fixture
+def bench(stack: RunningStack, bank: Bank, database: Database, workers: WorkerForker, tmp_path: Path) -> Bench:
+    return Bench(stack, bank, database, workers, tmp_path)
+
+
 def test_every_step_has_an_end_or_a_reason_for_every_fault_and_every_fault_is_in_the_fast_set() -> None:
     assert {len(ends) for ends in matrix.MATRIX.values()} == {len(matrix.FAULTS)}
     assert {fault for _, fault in matrix.IN_THE_FAST_SET} == set(matrix.FAULTS)
@@ -33,9 +46,9 @@ def test_every_step_has_an_end_or_a_reason_for_every_fault_and_every_fault_is_in
 
 @pytest.mark.parametrize(("step", "fault", "end"), CELLS)
 async def test_a_transaction_ends_as_the_matrix_says_and_check_is_green(
-    stack: RunningStack, database: Database, bank: Bank, topics: Topics, tmp_path: Path, step: str, fault: str, end: str
+    bench: Bench, topics: Topics, step: str, fault: str, end: str
 ) -> None:
-    async with trial_of(step, stack=stack, bank=bank, database=database, folder=tmp_path) as trial:
+    async with bench.trial_of(step) as trial:
         first, _, last = end.rpartition(", then ")
         if fault in {matrix.PASSING, matrix.FOR_GOOD}:
             await _meet_an_exception(trial, fault, first)

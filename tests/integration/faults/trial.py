@@ -6,14 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+import psutil
 import psycopg
 from psycopg import sql
 from pydantic import SecretStr
@@ -38,7 +38,7 @@ from starter.submit import TemporalConnection, TransactionStarter
 from tests.integration.faults import matrix
 from tests.integration.faults.bank import Bank, Handle, Topics
 from tests.integration.faults.gates import Gate, GatedKafka, GatedPostgres, GatedRates
-from tests.integration.faults.worker_process import worker_process
+from tests.integration.faults.worker_process import WorkerForker, environment_of
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 from workflows.transaction import TransactionWorkflow
@@ -88,18 +88,27 @@ POSTING_STEPS: Final = frozenset({matrix.SINGLE, matrix.LINKED, matrix.DEBIT, ma
 class Trial:
     """A transaction on a worker of its own, behind gates."""
 
-    stack: RunningStack
-    bank: Bank
-    database: Database
+    bench: Bench
     step: str
-    folder: Path
     postgres: GatedPostgres
     kafka: GatedKafka
     rates: GatedRates
     exits: AsyncExitStack
     gate: Gate = field(default_factory=Gate)
-    worker: subprocess.Popen[bytes] | None = None
+    worker: psutil.Process | None = None
     asked: TransactionRequest | None = None
+
+    @property
+    def stack(self) -> RunningStack:
+        return self.bench.stack
+
+    @property
+    def bank(self) -> Bank:
+        return self.bench.bank
+
+    @property
+    def database(self) -> Database:
+        return self.bench.database
 
     @property
     def request(self) -> TransactionRequest:
@@ -121,17 +130,24 @@ class Trial:
                 "rates_source": "ecb-daily" if self.step == matrix.RATE else "ecb-history",
             }
         )
-        further = {"CASAFLOW_RATES_DAILY_URL": self.rates.url, "CASAFLOW_MAINTENANCE_EVERY_SECONDS": "0"}
-        log = self.folder / "worker.log"
-        already = log.read_bytes().count(b"worker.started") if log.exists() else 0
-        self.worker = self.exits.enter_context(worker_process(settings, self.folder, further))
+        environment = {
+            **environment_of(settings, self.bench.folder),
+            "CASAFLOW_RATES_DAILY_URL": self.rates.url,
+            # Its statements would be taken for those of a posting.
+            "CASAFLOW_MAINTENANCE_EVERY_SECONDS": "0",
+        }
+        log = self.bench.folder / "worker.log"
+        log.touch()
+        already = log.read_bytes().count(b"worker.started")
+        self.worker = self.bench.workers.start(environment, self.bench.folder)
+        self.exits.callback(_end, self.worker)
         await eventually(lambda: log.read_bytes().count(b"worker.started") > already, seconds=PATIENCE_SECONDS)
 
     async def kill_worker(self) -> None:
         """End it as a power cut does; what it had in hand is gone with its connections."""
         assert self.worker is not None
         self.worker.send_signal(signal.SIGKILL)
-        assert self.worker.wait() == -signal.SIGKILL
+        await eventually(lambda: not _lives(self.worker), seconds=PATIENCE_SECONDS)
         await self.postgres.cut()
         await self.kafka.cut()
         self.gate.open()
@@ -184,7 +200,8 @@ class Trial:
 
     # ---- What an operator does ----
     async def reset(self) -> None:
-        """The Web UI's button Reset, at the first workflow task."""
+        """The Web UI's button Reset, at the first workflow task, which has to be over: an ordinary activity has then taken over."""
+        await eventually(self._has_done_a_task, seconds=PATIENCE_SECONDS)
         described = await self.handle.describe()
         await self.bank.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
@@ -195,6 +212,9 @@ class Trial:
                 request_id=str(uuid.uuid4()),
             )
         )
+
+    async def _has_done_a_task(self) -> bool:
+        return any(event.HasField("workflow_task_completed_event_attributes") for event in (await self.handle.fetch_history()).events)
 
     async def is_parked(self) -> bool:
         return (await self.handle.query(TransactionWorkflow.current)).status.value == "parked"
@@ -295,6 +315,18 @@ class Trial:
         assert len(self.bank.events()) == before
 
 
+def _lives(process: psutil.Process | None) -> bool:
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end(worker: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        worker.kill()
+
+
 def _is_back(home: Path, part: str, pid: int) -> bool:
     return any(
         state.name == part and state.health is Health.HEALTHY and state.pid is not None and state.pid != pid
@@ -312,22 +344,32 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
                 await asyncio.sleep(0.1)
 
 
-@asynccontextmanager
-async def trial_of(step: str, *, stack: RunningStack, bank: Bank, database: Database, folder: Path) -> AsyncIterator[Trial]:
-    """A worker that waits for the transaction, and the accounts that this needs."""
-    accounts = PostgresAccounts(database)
-    for account_id, currency in ((FROZEN, "EUR"), ("K1", "KWD")):
-        await accounts.open_account(tenant=bank.tenant, account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
-        bank.expected[account_id] = 0
-    await accounts.change_status(bank.tenant, FROZEN, StatusChange.FREEZE, by="teller")
-    async with AsyncExitStack() as exits:
-        postgres = await exits.enter_async_context(GatedPostgres(stack.postgres_dsn))
-        kafka = await exits.enter_async_context(GatedKafka(stack.kafka_bootstrap_servers))
-        rates = await exits.enter_async_context(GatedRates())
-        trial = Trial(stack, bank, database, step, folder, postgres, kafka, rates, exits)
-        if step == matrix.RATE:
-            bank.rates = EcbDailyRates(rates.url, history=EcbHistoryRates())  # type: ignore[assignment]  # of the same port
-        exits.callback(trial.gate.open)
-        exits.callback(trial.mend)
-        await trial.start_worker()
-        yield trial
+@dataclass(frozen=True)
+class Bench:
+    """What every trial needs."""
+
+    stack: RunningStack
+    bank: Bank
+    database: Database
+    workers: WorkerForker
+    folder: Path
+
+    @asynccontextmanager
+    async def trial_of(self, step: str) -> AsyncIterator[Trial]:
+        """A worker that waits for the transaction, and the accounts that this needs."""
+        accounts = PostgresAccounts(self.database)
+        for account_id, currency in ((FROZEN, "EUR"), ("K1", "KWD")):
+            await accounts.open_account(tenant=self.bank.tenant, account_id=account_id, currency=currency, kind=AccountKind.CURRENT)
+            self.bank.expected[account_id] = 0
+        await accounts.change_status(self.bank.tenant, FROZEN, StatusChange.FREEZE, by="teller")
+        async with AsyncExitStack() as exits:
+            postgres = await exits.enter_async_context(GatedPostgres(self.stack.postgres_dsn))
+            kafka = await exits.enter_async_context(GatedKafka(self.stack.kafka_bootstrap_servers))
+            rates = await exits.enter_async_context(GatedRates())
+            trial = Trial(self, step, postgres, kafka, rates, exits)
+            if step == matrix.RATE:
+                self.bank.rates = EcbDailyRates(rates.url, history=EcbHistoryRates())
+            exits.callback(trial.gate.open)
+            exits.callback(trial.mend)
+            await trial.start_worker()
+            yield trial
