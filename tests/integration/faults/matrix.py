@@ -14,6 +14,8 @@ BEFORE, DURING, AFTER = "worker killed before the commit", "worker killed during
 POSTGRES_BEFORE, POSTGRES_DURING = "PostgreSQL killed before the commit", "PostgreSQL killed during the commit"
 KAFKA, TEMPORAL = "Kafka killed", "Temporal killed"
 CANCEL, TERMINATE, RESET = "cancel", "terminate", "reset"
+TERMINATE_AND_KILL = "terminate, and worker killed"
+"""Together they cut a posting off before it is done, while a worker that lives finishes what it has in hand."""
 PASSING, FOR_GOOD = "exception that passes", "exception for good"
 FAULTS: Final = (
     BEFORE,
@@ -25,12 +27,14 @@ FAULTS: Final = (
     TEMPORAL,
     CANCEL,
     TERMINATE,
+    TERMINATE_AND_KILL,
     RESET,
     PASSING,
     FOR_GOOD,
 )
 """The columns. "During the commit": the server has committed, and the answer has not arrived."""
 
+APPROVAL, APPROVAL_OF_CREDIT, DATE = "approval before posting", "approval before the credit", "execution date"
 RATE, SINGLE, LINKED = "rate", "single leg", "linked legs"
 DEBIT, CREDIT, COMPENSATION = "debit leg", "credit leg", "compensation"
 REJECTION, PUBLISHING, PARKED = "rejection", "publishing", "parked"
@@ -58,60 +62,78 @@ _MARKED_TWICE = Because("marking an event as published twice is marking it once;
 _STANDS_STILL = Because("nothing is called or committed while it stands still, so there is one moment, and nothing that could raise")
 
 MATRIX: Final[Mapping[str, tuple[str | Because, ...]]] = {
-    # FAULTS:     worker before, during, after, PostgreSQL before, during, Kafka, Temporal, cancel, terminate, reset, passing, for good
+    # Worker before, during, after; PostgreSQL before, during, Kafka, Temporal; cancel, terminate, and killed, reset; passing, for good.
+    APPROVAL: (
+        *(COMPLETED, _STANDS_STILL, _STANDS_STILL),
+        *(COMPLETED, _STANDS_STILL, COMPLETED, COMPLETED),
+        *(REJECTED, REJECTED, REJECTED, COMPLETED),
+        *(_STANDS_STILL, _STANDS_STILL),
+    ),
+    APPROVAL_OF_CREDIT: (
+        *(COMPLETED, _STANDS_STILL, _STANDS_STILL),
+        *(COMPLETED, _STANDS_STILL, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
+        *(_STANDS_STILL, _STANDS_STILL),
+    ),
+    DATE: (
+        *(COMPLETED, _STANDS_STILL, _STANDS_STILL),
+        *(COMPLETED, _STANDS_STILL, COMPLETED, COMPLETED),
+        *(REJECTED, REJECTED, REJECTED, COMPLETED),
+        *(_STANDS_STILL, _STANDS_STILL),
+    ),
     RATE: (
         *(COMPLETED, _NOTHING_COMMITTED, _AS_NEXT),
         *(COMPLETED, _NOTHING_COMMITTED, COMPLETED, COMPLETED),
-        *(REJECTED, REJECTED, COMPLETED),
+        *(REJECTED, REJECTED, REJECTED, COMPLETED),
         *(COMPLETED, REJECTED),
     ),
     SINGLE: (
         *(COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
-        *(COMPLETED, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, REJECTED, COMPLETED),
         *(COMPLETED, FAILED_THEN_REJECTED),
     ),
     LINKED: (
         *(COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
-        *(COMPLETED, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, REJECTED, COMPLETED),
         *(COMPLETED, FAILED_THEN_REJECTED),
     ),
     DEBIT: (
         *(COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
-        *(COMPLETED, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, REJECTED, COMPLETED),
         *(COMPLETED, FAILED_THEN_REJECTED),
     ),
     CREDIT: (
         *(COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
-        *(COMPLETED, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, PARKED_THEN_COMPLETED),
     ),
     COMPENSATION: (
         *(REVERSED, REVERSED, REVERSED),
         *(REVERSED, REVERSED, REVERSED, REVERSED),
-        *(REVERSED, REVERSED, REVERSED),
+        *(REVERSED, REVERSED, REVERSED, REVERSED),
         *(REVERSED, PARKED_THEN_REVERSED),
     ),
     REJECTION: (
         *(REJECTED, REJECTED, REJECTED),
         *(REJECTED, REJECTED, REJECTED, REJECTED),
-        *(REJECTED, REJECTED, REJECTED),
+        *(REJECTED, REJECTED, REJECTED, REJECTED),
         *(REJECTED, FAILED_THEN_REJECTED),
     ),
     # Before: nothing is sent to Kafka. During: Kafka has it. After: Kafka said so. The commit is that of the mark in the outbox.
     PUBLISHING: (
         *(COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, _MARKED_TWICE, COMPLETED, COMPLETED),
-        *(COMPLETED, COMPLETED, COMPLETED),
+        *(COMPLETED, COMPLETED, COMPLETED, COMPLETED),
         *(COMPLETED, FAILED_THEN_COMPLETED),
     ),
     PARKED: (
         *(PARKED_THEN_COMPLETED, _STANDS_STILL, _STANDS_STILL),
         *(PARKED_THEN_COMPLETED, _STANDS_STILL, PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED),
-        *(PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED),
+        *(PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED, PARKED_THEN_COMPLETED),
         *(_STANDS_STILL, _STANDS_STILL),
     ),
 }
@@ -129,6 +151,8 @@ IN_THE_FAST_SET: Final = frozenset(
         (CREDIT, CANCEL),
         (RATE, CANCEL),
         (DEBIT, TERMINATE),
+        (LINKED, TERMINATE_AND_KILL),
+        (APPROVAL, BEFORE),
         (CREDIT, RESET),
         (COMPENSATION, PASSING),
         (CREDIT, FOR_GOOD),

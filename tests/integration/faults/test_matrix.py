@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from infra.postgres.database import Database
 from tests.integration.faults import matrix
 from tests.integration.faults.bank import Bank, Topics
-from tests.integration.faults.trial import DEADLINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Bench, Trial
+from tests.integration.faults.trial import DEADLINE_PATIENCE_SECONDS, PATIENCE_SECONDS, POSTING_STEPS, Bench, Trial
 from tests.integration.faults.worker_process import WorkerForker
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
@@ -19,6 +19,14 @@ CELLS = [
     pytest.param(step, fault, end, id=f"{step}, {fault}: {end}", marks=() if (step, fault) in matrix.IN_THE_FAST_SET else pytest.mark.slow)
     for step, fault, end in matrix.cells()
 ]
+APPROVALS = frozenset({matrix.APPROVAL, matrix.APPROVAL_OF_CREDIT})
+STANDS_STILL: dict[str, Callable[[Trial], Callable[[], Awaitable[bool]]]] = {
+    matrix.PARKED: lambda trial: trial.is_parked,
+    matrix.APPROVAL: lambda trial: trial.is_waiting,
+    matrix.APPROVAL_OF_CREDIT: lambda trial: trial.is_waiting,
+    matrix.DATE: lambda trial: trial.is_waiting,
+}
+"""Steps that need no gate, and how one sees that they are reached."""
 SERVERS = {
     matrix.POSTGRES_BEFORE: "postgres",
     matrix.POSTGRES_DURING: "postgres",
@@ -55,6 +63,9 @@ async def test_a_transaction_ends_as_the_matrix_says_and_check_is_green(
         else:
             await _come_to(trial, step, fault)
             await _inflict(trial, fault)
+        if step in APPROVALS and end == matrix.COMPLETED:
+            await eventually(trial.is_waiting, seconds=PATIENCE_SECONDS)
+            await trial.approve()
         if first == "parked":
             await eventually(trial.is_parked, seconds=PATIENCE_SECONDS)
             await trial.mend_and_retry()
@@ -63,13 +74,14 @@ async def test_a_transaction_ends_as_the_matrix_says_and_check_is_green(
 
 
 async def _come_to(trial: Trial, step: str, fault: str) -> None:
-    if step == matrix.PARKED:
+    if step in STANDS_STILL:
         await trial.submit()
-        await eventually(trial.is_parked, seconds=PATIENCE_SECONDS)
+        await eventually(STANDS_STILL[step](trial), seconds=PATIENCE_SECONDS)
         return
     trial.catch(fault)
     await trial.submit()
     await eventually(trial.gate.caught.is_set, seconds=PATIENCE_SECONDS)
+    trial.assert_caught_at(fault)
 
 
 async def _inflict(trial: Trial, fault: str) -> None:
@@ -85,8 +97,17 @@ async def _inflict(trial: Trial, fault: str) -> None:
             await eventually(trial.has_ended, seconds=PATIENCE_SECONDS)
         trial.gate.open()
     elif fault == matrix.TERMINATE:
+        before = trial.decided_legs()
         await trial.handle.terminate(reason="a fault")
         trial.gate.open()
+        if trial.step in POSTING_STEPS:
+            # The worker has it in hand, and finishes it; else the sweep could be faster, and reject it, which is as right.
+            await eventually(lambda: trial.decided_legs() > before, seconds=PATIENCE_SECONDS)
+        await trial.sweep()
+    elif fault == matrix.TERMINATE_AND_KILL:
+        await trial.handle.terminate(reason="a fault")
+        await trial.kill_worker()
+        await trial.start_worker()
         await trial.sweep()
     else:
         await trial.reset()

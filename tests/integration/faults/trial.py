@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import signal
@@ -28,11 +29,14 @@ from infra.rates import EcbDailyRates, EcbHistoryRates
 from infra.stack import control
 from infra.stack.model import Health
 from ledger.accounts import AccountKind
+from ledger.approvals import Approval, ApprovalStage
+from ledger.commands import sign
 from ledger.errors import UnavailableError
-from ledger.ids import workflow_id
+from ledger.ids import settlement_id, workflow_id
 from ledger.requests import TransactionRequest
-from ledger.results import TransactionResult
+from ledger.results import TransactionResult, TransactionStatus
 from ledger.rules import StatusChange
+from ledger.settlements import SweepOrder
 from starter.check import run_check
 from starter.submit import TemporalConnection, TransactionStarter
 from tests.integration.faults import matrix
@@ -41,6 +45,7 @@ from tests.integration.faults.gates import Gate, GatedKafka, GatedPostgres, Gate
 from tests.integration.faults.worker_process import WorkerForker, environment_of
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
+from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
 Answer = TypeVar("Answer")
@@ -49,6 +54,10 @@ PATIENCE_SECONDS: Final = 120.0
 """For whatever comes by itself. A lost workflow task alone is noticed after ten seconds, one that was meant for a cache after twenty."""
 DEADLINE_PATIENCE_SECONDS: Final = 240.0
 """For what comes after the two minutes that a rate may take."""
+
+DATED_AHEAD: Final = dt.timedelta(seconds=20)
+"""How long a transaction waits for its execution date: long enough for a fault meanwhile."""
+SECRET: Final = "signs what operators say to a transaction"
 
 FROZEN, UNKNOWN = "F1", "U1"
 """An account that takes no credit, so that a saga compensates; one that isn't there until it is opened, so that a saga parks."""
@@ -65,11 +74,16 @@ class Step:
     creditor: str | None = None
     transfers: str = "saga"
     postings_before: int = 0
+    waits: str = ""
+    """For what, before or between its legs: `posting`, `credit` or `date`."""
     leg: str = ""
     """Of the decision that is recorded at this step."""
 
 
 STEPS: Final = {
+    matrix.APPROVAL: Step("E1", "E2", transfers="linked", waits="posting"),
+    matrix.APPROVAL_OF_CREDIT: Step("E1", "E2", waits="credit", postings_before=1),
+    matrix.DATE: Step("E1", "E2", transfers="linked", waits="date"),
     matrix.RATE: Step("E1", "C1", transfers="linked"),
     matrix.SINGLE: Step(creditor="E1", leg="credit"),
     matrix.LINKED: Step("E1", "E2", transfers="linked", leg="debit"),
@@ -97,6 +111,7 @@ class Trial:
     gate: Gate = field(default_factory=Gate)
     worker: psutil.Process | None = None
     asked: TransactionRequest | None = None
+    is_swept: bool = False
 
     @property
     def stack(self) -> RunningStack:
@@ -135,6 +150,9 @@ class Trial:
             "CASAFLOW_RATES_DAILY_URL": self.rates.url,
             # Its statements would be taken for those of a posting.
             "CASAFLOW_MAINTENANCE_EVERY_SECONDS": "0",
+            # The trial sweeps when it is time.
+            "CASAFLOW_SWEEP_EVERY_SECONDS": "0",
+            "CASAFLOW_COMMAND_SECRETS": SECRET,
         }
         log = self.bench.folder / "worker.log"
         log.touch()
@@ -186,6 +204,14 @@ class Trial:
         step = STEPS[self.step]
         shape = {name: value for name, value in (("debtor", step.debtor), ("creditor", step.creditor)) if value is not None}
         self.asked = self.bank.request(amount="12.50", **shape)
+        now = dt.datetime.now(dt.UTC)
+        if step.waits == "date":
+            # What is asked for is a day; when this begins, the starter's caller has written down.
+            begins = {"requested_execution_date": now.date(), "executes_at": now + DATED_AHEAD}
+            self.asked = self.asked.model_copy(update=begins)
+        elif step.waits:
+            approval = Approval(expires_at=now + dt.timedelta(days=1), before=ApprovalStage(step.waits))
+            self.asked = self.asked.model_copy(update={"approval": approval})
         await self.starter.submit(self.asked, wait_seconds=0)
 
     @property
@@ -216,8 +242,20 @@ class Trial:
     async def _has_done_a_task(self) -> bool:
         return any(event.HasField("workflow_task_completed_event_attributes") for event in (await self.handle.fetch_history()).events)
 
+    @property
+    def carrier(self) -> Handle:
+        """Of the run that carries it now: the settlement's, once its own was terminated or has failed."""
+        if not self.is_swept:
+            return self.handle
+        return self.bank.client.get_workflow_handle_for(
+            TransactionWorkflow.run, settlement_id(self.request.tenant, self.request.transaction_id)
+        )
+
     async def is_parked(self) -> bool:
-        return (await self.handle.query(TransactionWorkflow.current)).status.value == "parked"
+        return (await self.carrier.query(TransactionWorkflow.current)).status is TransactionStatus.PARKED
+
+    async def is_waiting(self) -> bool:
+        return (await self.carrier.query(TransactionWorkflow.current)).waiting_for is not None
 
     async def has_failed(self) -> bool:
         return (await self.handle.describe()).status is WorkflowExecutionStatus.FAILED
@@ -232,11 +270,48 @@ class Trial:
             )
             self.bank.expected[UNKNOWN] = 0
         self.mend()
-        await self.handle.signal(TransactionWorkflow.retry)
+        await self._tell("retry")
+
+    async def approve(self) -> None:
+        """Approve it, as somebody other than its submitter."""
+        await self._tell("approve")
+
+    async def _tell(self, action: str) -> None:
+        request = self.request
+        command = sign(
+            SECRET.encode(),
+            action=action,
+            tenant=request.tenant,
+            transaction_id=request.transaction_id,
+            by="supervisor",
+            reason="a fault",
+            at=dt.datetime.now(dt.UTC),
+        )
+        await self.carrier.execute_update(action, command)
 
     async def sweep(self) -> None:
         """Find what no workflow carries, and settle it."""
-        raise NotImplementedError
+        self.is_swept = True
+        order = SweepOrder(older_than_seconds=0)
+        await self.bank.client.execute_workflow(
+            SweepWorkflow.run, order, id=f"sweep-{uuid.uuid4()}", task_queue=self.bank.settings.task_queue
+        )
+
+    def assert_caught_at(self, fault: str) -> None:
+        """The ledger stands as the moment says: else the fault would come earlier or later than it is told."""
+        committed = fault in {matrix.DURING, matrix.POSTGRES_DURING, matrix.AFTER}
+        if self.step in POSTING_STEPS:
+            legs = 2 if self.step == matrix.LINKED else 1
+            assert self.decided_legs() == STEPS[self.step].postings_before + committed * legs
+        elif self.step == matrix.REJECTION:
+            rows = self.bank.rows("SELECT status FROM transaction WHERE tenant = %(tenant)s")
+            assert rows == ([{"status": "rejected"}] if committed else [])
+        elif self.step == matrix.PUBLISHING:
+            assert self.bank.unpublished() == len(self.bank.events()) > 0
+
+    def decided_legs(self) -> int:
+        (row,) = self.bank.rows("SELECT count(*) AS legs FROM decision WHERE tenant = %(tenant)s")
+        return int(row["legs"])
 
     # ---- Exceptions ----
     def raise_in_the_activity(self, *, for_good: bool) -> None:
@@ -287,7 +362,7 @@ class Trial:
         rows = self.bank.rows("SELECT finished_at IS NOT NULL AS ended FROM transaction WHERE tenant = %(tenant)s")
         if rows != [{"ended": True}] or self.bank.unpublished():
             return False
-        return (await self.handle.describe()).status is not WorkflowExecutionStatus.RUNNING
+        return (await self.carrier.describe()).status is not WorkflowExecutionStatus.RUNNING
 
     async def assert_it_ended(self, status: str, topics: Topics) -> None:
         """The outcome, the money, the events, the answer to a repeat, and `casaflow check`."""
