@@ -45,6 +45,7 @@ from tests.integration.faults.gates import Gate, GatedKafka, GatedPostgres, Gate
 from tests.integration.faults.worker_process import WorkerForker, environment_of
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
+from tests.workflow.operators import SECRET
 from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
@@ -57,7 +58,6 @@ DEADLINE_PATIENCE_SECONDS: Final = 240.0
 
 DATED_AHEAD: Final = dt.timedelta(seconds=20)
 """How long a transaction waits for its execution date: long enough for a fault meanwhile."""
-SECRET: Final = "signs what operators say to a transaction"
 
 FROZEN, UNKNOWN = "F1", "U1"
 """An account that takes no credit, so that a saga compensates; one that isn't there until it is opened, so that a saga parks."""
@@ -152,7 +152,7 @@ class Trial:
             "CASAFLOW_MAINTENANCE_EVERY_SECONDS": "0",
             # The trial sweeps when it is time.
             "CASAFLOW_SWEEP_EVERY_SECONDS": "0",
-            "CASAFLOW_COMMAND_SECRETS": SECRET,
+            "CASAFLOW_COMMAND_SECRETS": SECRET.decode(),
         }
         log = self.bench.folder / "worker.log"
         log.touch()
@@ -279,7 +279,7 @@ class Trial:
     async def _tell(self, action: str) -> None:
         request = self.request
         command = sign(
-            SECRET.encode(),
+            SECRET,
             action=action,
             tenant=request.tenant,
             transaction_id=request.transaction_id,
