@@ -23,7 +23,7 @@ from tests.workflow.conftest import eventually
 
 EVERY_SECONDS: Final = 2.0
 IN_FLIGHT: Final = 32
-PATIENCE_SECONDS: Final = 600.0
+PATIENCE_SECONDS: Final = 1_800.0
 """For the end of a transaction that lost a worker again and again: each lost workflow task costs ten seconds, or twenty."""
 FINAL: Final = frozenset({"completed", "rejected", "reversed"})
 ACCOUNTS: Final = 12
