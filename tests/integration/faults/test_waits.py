@@ -24,7 +24,7 @@ from starter import decisions
 from starter.decisions import APPROVE, Decisions
 from starter.submit import Submission, TemporalConnection
 from tests.integration.faults.bank import Bank, Handle
-from tests.integration.faults.test_killed_workers import worker_process
+from tests.integration.faults.worker_process import worker_process
 from tests.unit.ledger.builders import request
 from tests.workflow.conftest import eventually
 from workflows.transaction import TransactionWorkflow

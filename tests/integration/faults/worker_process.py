@@ -94,7 +94,7 @@ def _fork_workers() -> None:
             nothing = os.open(os.devnull, os.O_RDONLY)
             for ours, standard in ((nothing, 0), (log, 1), (log, 2)):
                 os.dup2(ours, standard)
-            worker.main()
+            worker.main([])
             os._exit(0)
         print(pid, flush=True)  # noqa: T201  the answer
 
