@@ -91,7 +91,7 @@ async def _inflict(trial: Trial, fault: str) -> None:
     elif fault in SERVERS:
         await trial.kill_server(SERVERS[fault])
     elif fault == matrix.CANCEL:
-        await trial.handle.cancel()
+        await trial.cancel()
         if trial.step == matrix.RATE:
             # Nothing is posted while the rate isn't there, so the cancel counts.
             await eventually(trial.has_ended, seconds=PATIENCE_SECONDS)
@@ -99,6 +99,10 @@ async def _inflict(trial: Trial, fault: str) -> None:
     elif fault == matrix.TERMINATE:
         before = trial.decided_legs()
         await trial.handle.terminate(reason="a fault")
+        if trial.step == matrix.RATE:
+            # Only now the worker gets its rate: what it then posts comes too late.
+            await trial.sweep()
+            await eventually(trial.has_ended, seconds=PATIENCE_SECONDS)
         trial.gate.open()
         if trial.step in POSTING_STEPS:
             # The worker has it in hand, and finishes it; else the sweep could be faster, and reject it, which is as right.

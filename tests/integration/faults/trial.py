@@ -245,6 +245,20 @@ class Trial:
             )
         )
 
+    async def cancel(self) -> None:
+        """Cancel it, and wait until the workflow has heard of it: an ordinary activity has taken over by then, and is under way."""
+        await eventually(self._has_done_a_task, seconds=PATIENCE_SECONDS)
+        await self.handle.cancel()
+        await eventually(self._has_heard_of_the_cancel, seconds=PATIENCE_SECONDS)
+
+    async def _has_heard_of_the_cancel(self) -> bool:
+        is_requested = False
+        for event in (await self.handle.fetch_history()).events:
+            is_requested = is_requested or event.HasField("workflow_execution_cancel_requested_event_attributes")
+            if is_requested and event.HasField("workflow_task_completed_event_attributes"):
+                return True
+        return False
+
     async def _has_done_a_task(self) -> bool:
         return any(event.HasField("workflow_task_completed_event_attributes") for event in (await self.handle.fetch_history()).events)
 
