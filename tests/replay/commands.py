@@ -22,7 +22,7 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from tests.replay.recordings import recordings, replay
+from tests.replay.recordings import all_recordings, name_of, replay
 from workflows.sandbox import workflow_runner
 
 COMMANDS: Final = Path(__file__).with_name("commands")
@@ -31,7 +31,7 @@ ADVICE: Final = """\
 These are the commands that the workflow gives when {name} is replayed: - as they were, + as they are now. Is the change
 - not meant: take it back;
 - meant, and running transactions must go on: keep what was with `if workflow.patched("what-changed"): <new> else: <old>`, record the new
-  way beside the old one (`python -m tests.replay.record SCENARIO`), and write down the new recording's commands;
+  way beside the old one (`python -m tests.replay.{recorder} SCENARIO`), and write down the new recording's commands;
 - meant, and a replay allows it (a time-out, a retry policy, a search attribute): write it down.
     python -m tests.replay.commands {stem}
 Then read the difference once more in the commit."""
@@ -76,7 +76,7 @@ async def commands_of(recording: Path, workflows: Sequence[type]) -> list[str]:
 
 
 def commands_file(recording: Path) -> Path:
-    return COMMANDS / f"{recording.name.removesuffix('.json')}.txt"
+    return COMMANDS / f"{name_of(recording)}.txt"
 
 
 async def compare(recording: Path, workflows: Sequence[type]) -> None:
@@ -90,8 +90,10 @@ async def compare(recording: Path, workflows: Sequence[type]) -> None:
     now = await commands_of(recording, workflows)
     if before != now:
         difference = "\n".join(difflib.unified_diff(before, now, "as they were", "as they are now", lineterm="", n=2))
-        advice = ADVICE.format(name=recording.name, stem=recording.name.removesuffix(".json"))
-        message = f"{written.name}:\n{difference}\n\n{advice}"
+        name = name_of(recording)
+        recorder = "record_waiting" if "/" in name else "record"
+        advice = ADVICE.format(name=f"{name}.json", stem=name, recorder=recorder)
+        message = f"{name}.txt:\n{difference}\n\n{advice}"
         raise CommandsChangedError(message)
 
 
@@ -145,11 +147,11 @@ def _retry(policy: RetryPolicy) -> str:
 
 
 async def _write(chosen: Sequence[Path]) -> None:
-    COMMANDS.mkdir(exist_ok=True)
     for recording in chosen:
         path = commands_file(recording)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in await commands_of(recording, all_workflows())))
-        sys.stdout.write(f"{path.name}\n")
+        sys.stdout.write(f"{path.relative_to(COMMANDS)}\n")
 
 
 def all_workflows() -> list[type]:
@@ -164,12 +166,12 @@ def all_workflows() -> list[type]:
 def main(arguments: list[str]) -> None:
     """Write down what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.replay.commands", description="Write down the commands of recorded workflows.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of a recording, without .json")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of a recording, without .json: completed-deposit, holds/expired")
     parser.add_argument("--all", action="store_true", help="of every recording")
     asked = parser.parse_args(arguments)
     if bool(asked.names) == asked.all:
         parser.error("name recordings, or say --all")
-    known = {recording.name.removesuffix(".json"): recording for recording in recordings()}
+    known = {name_of(recording): recording for recording in all_recordings()}
     if unknown := [name for name in asked.names if name not in known]:
         parser.error(f"nothing is recorded as {', '.join(unknown)}")
     asyncio.run(_write(list(known.values()) if asked.all else [known[name] for name in asked.names]))

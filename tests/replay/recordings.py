@@ -24,7 +24,8 @@ ADVICE: Final = """\
 A transaction that runs while this change is deployed is replayed by the new code from a history like this one, and would be stuck. Either
 - keep what was: `if workflow.patched("what-changed"): <new> else: <old>` in workflows/, until no older transaction can be running; or
 - leave running transactions to the old code: deploy this as a new worker version (`deployment_config`, pinned), beside the old one.
-Then record the new way beside the old one, on a running stack (`casaflow up`): `python -m tests.replay.record NAME`.
+Then record the new way beside the old one, on a running stack (`casaflow up`): `python -m tests.replay.record NAME`, or
+`python -m tests.replay.record_waiting NAME` for a hold or a standing order.
 `--replace` takes the old recordings away. Use it only once no transaction older than the change can be running, never to make this pass."""
 
 
@@ -48,6 +49,16 @@ async def replay(recording: Path, *workflows: type, runner: WorkflowRunner | Non
 
 def recordings(folder: Path = HISTORIES) -> list[Path]:
     return sorted(folder.glob("*.json"))
+
+
+def all_recordings() -> list[Path]:
+    """Those in folders of their own, too."""
+    return sorted(HISTORIES.rglob("*.json"))
+
+
+def name_of(recording: Path) -> str:
+    """``completed-deposit``, ``holds/expired``."""
+    return recording.relative_to(HISTORIES).as_posix().removesuffix(".json")
 
 
 def scenario_of(recording: Path) -> str:

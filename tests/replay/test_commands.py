@@ -9,20 +9,32 @@ from pathlib import Path
 import pytest
 
 from tests.replay.commands import COMMANDS, CommandsChangedError, all_workflows, commands_file, compare
-from tests.replay.recordings import recordings
+from tests.replay.recordings import HISTORIES, all_recordings, name_of
 from workflows import policies
 from workflows.transaction import TransactionWorkflow
 
-DEPOSIT = next(recording for recording in recordings() if recording.name == "completed-deposit.json")
+DEPOSIT = HISTORIES / "completed-deposit.json"
+EXPIRED = HISTORIES / "holds" / "expired.json"
 
 
-@pytest.mark.parametrize("recording", [pytest.param(recording, id=recording.stem) for recording in recordings()])
+@pytest.mark.parametrize("recording", [pytest.param(recording, id=name_of(recording)) for recording in all_recordings()])
 async def test_the_workflow_gives_the_commands_that_are_written_down(recording: Path) -> None:
     await compare(recording, all_workflows())
 
 
 def test_nothing_is_written_down_that_is_no_recording() -> None:
-    assert {path.name for path in COMMANDS.iterdir()} == {commands_file(recording).name for recording in recordings()}
+    assert set(COMMANDS.rglob("*.txt")) == {commands_file(recording) for recording in all_recordings()}
+
+
+async def test_a_changed_time_out_of_a_hold_is_found_and_the_message_names_the_recorder_of_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "PUBLISHING", replace(policies.PUBLISHING, local_total=timedelta(seconds=9)))
+    with pytest.raises(CommandsChangedError) as found:
+        await compare(EXPIRED, all_workflows())
+    message = str(found.value)
+    assert message.startswith("holds/expired.txt:\n")
+    assert "\n+local activity notification.publish: " in message
+    for advice in ("python -m tests.replay.record_waiting SCENARIO", "python -m tests.replay.commands holds/expired\n"):
+        assert advice in message
 
 
 async def test_a_time_out_that_a_replay_does_not_see_is_found_and_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
