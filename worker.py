@@ -43,14 +43,14 @@ from infra.rates import open_rates
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
-from infra.temporal.deployment import deployment_config
+from infra.temporal.deployment import WorkerDeployment, deployment_config
 from infra.temporal.executions import TransactionExecutions
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.sweep_schedule import ensure_sweep_schedule
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
-from ledger.settlements import SweepOrder
+from ledger.settlements import whole_sweep
 from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
@@ -134,7 +134,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
             hold.expire,
             hold.look_up,
             *orders,
-            *([sweep.find] if sweep is not None else []),
+            *([sweep.find, sweep.find_holds, sweep.move_unserved] if sweep is not None else []),
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
@@ -216,14 +216,14 @@ async def _carry(
                 settings.waiting_rules,
                 links_transfers=settings.transfers == "linked",
             ),
-            sweep=SweepActivities(PostgresUnsettled(database), TransactionExecutions(client, settings.task_queue)),
+            sweep=sweep_activities(client, settings, database),
         )
         if settings.sweep_every_seconds:
             await ensure_sweep_schedule(
                 client,
                 task_queue=settings.task_queue,
                 every=timedelta(seconds=settings.sweep_every_seconds),
-                order=SweepOrder(older_than_seconds=settings.sweep_after_seconds),
+                order=whole_sweep(older_than_seconds=settings.sweep_after_seconds),
             )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
@@ -232,6 +232,14 @@ async def _carry(
             await stop.wait()
             _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         _log.info("worker.stopped")
+
+
+def sweep_activities(client: Client, settings: Settings, database: Database) -> SweepActivities:
+    """What compares this database with this Temporal."""
+    executions = TransactionExecutions(client, settings.task_queue)
+    name = settings.worker_deployment
+    versions = WorkerDeployment(client, name, settings.task_queue) if name is not None else None
+    return SweepActivities(PostgresUnsettled(database), executions, PostgresHolds(database), executions, versions)
 
 
 def _check(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities.call import hold_call
 from ledger.errors import HoldNotVoidableError, NotFoundError
-from ledger.holds import Hold, HoldRequest
+from ledger.holds import Hold, HoldRequest, HoldStatus
 
 if TYPE_CHECKING:
     from ledger.ports import HoldLedger
@@ -51,13 +51,16 @@ class HoldActivities:
 
     @activity.defn(name="hold.authorise")
     async def authorise(self, request: HoldRequest) -> Hold:
-        """Decide a hold, and set its amount aside; a repeat gets it as it stands.
+        """Decide a hold, and set its amount aside; a repeat gets it as it stands. One that is found expired is told of.
 
         Raises:
             ApplicationError: UnavailableError, retryable. UnknownAccountError, InvalidInputError, HoldConflictError, not retryable.
         """
         with hold_call(request.tenant, request.hold_id):
-            hold, _ = await self._holds.authorise(request)
+            hold, is_new = await self._holds.authorise(request)
+            if not is_new and hold.status is HoldStatus.EXPIRED:
+                # The workflow that was to do this was terminated: the one that takes the hold over finds nothing open any more.
+                return await self._holds.expire_one(request.tenant, request.hold_id)
             return hold
 
     @activity.defn(name="hold.void")

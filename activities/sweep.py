@@ -1,4 +1,4 @@
-"""The sweep's service: finds transactions that nobody carries any more."""
+"""The sweep's service: finds transactions and holds that nobody carries any more, and runs that no worker serves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.call import errors_as_temporals
-from ledger.settlements import AbandonedTransaction, SweepFindings, SweepOrder
+from ledger.settlements import AbandonedHold, AbandonedTransaction, MovedRun, SweepFindings, SweepHoldFindings, SweepOrder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from ledger.ports import TransactionRuns, UnsettledTransactions
+    from ledger.ports import HoldRuns, TransactionRuns, UnsettledTransactions, UntoldHolds, WorkerVersions
 
 MAX_FINDINGS_BYTES: Final = 1_000_000
 """What an activity answers stands in the history, which takes 2 MB at once; a request with 255 creditors has some 50 kB."""
@@ -23,9 +23,15 @@ _AT_ONCE: Final = 500
 class SweepActivities:
     """Compares what the ledger has with what Temporal carries."""
 
-    def __init__(self, ledger: UnsettledTransactions, runs: TransactionRuns) -> None:
+    def __init__(
+        self, ledger: UnsettledTransactions, runs: TransactionRuns, holds: UntoldHolds, hold_runs: HoldRuns, versions: WorkerVersions | None
+    ) -> None:
+        """Take what it compares; `versions` is None where workers have none."""
         self._ledger = ledger
         self._runs = runs
+        self._holds = holds
+        self._hold_runs = hold_runs
+        self._versions = versions
 
     @activity.defn(name="sweep.find")
     async def find(self, order: SweepOrder) -> SweepFindings:
@@ -43,6 +49,33 @@ class SweepActivities:
                     return SweepFindings(abandoned=tuple(found.values()), more=True)
                 found[transaction.request.tenant, transaction.request.transaction_id] = transaction
             return SweepFindings(abandoned=tuple(found.values()))
+
+    @activity.defn(name="sweep.find_holds")
+    async def find_holds(self, order: SweepOrder) -> SweepHoldFindings:
+        """Holds that no workflow watches, and of whose expiry no event tells, or whose events nobody publishes.
+
+        Raises:
+            ApplicationError: UnavailableError, retryable: the ledger or Temporal did not answer.
+        """
+        with errors_as_temporals():
+            older_than = dt.timedelta(seconds=order.older_than_seconds)
+            # Of so many, those that a workflow watches are waiting for a part that is away, and starting others would not help.
+            untold = {(each.tenant, each.hold_id): each for each in await self._holds.untold(older_than=older_than, at_most=_AT_ONCE)}
+            not_carried = await self._hold_runs.holds_not_carried(untold)
+            found = [AbandonedHold(request=untold[key], found=not_carried[key]) for key in untold if key in not_carried]
+            return SweepHoldFindings(abandoned=tuple(found[: order.holds_at_most]), more=len(found) > order.holds_at_most)
+
+    @activity.defn(name="sweep.move_unserved")
+    async def move_unserved(self, order: SweepOrder) -> tuple[MovedRun, ...]:
+        """Have the current version of the workers carry on with runs of versions that nobody serves any more, so many at most.
+
+        Raises:
+            ApplicationError: UnavailableError, retryable: Temporal did not answer.
+        """
+        with errors_as_temporals():
+            if self._versions is None:
+                return ()
+            return tuple(await self._versions.move_unserved(at_most=order.moves_at_most))
 
     async def _abandoned(self, older_than: dt.timedelta) -> AsyncIterator[AbandonedTransaction]:
         # What the ledger has begun, or ended without telling anybody.

@@ -88,6 +88,12 @@ class Hold(BaseModel):
         open_units = self.amount.minor_units - self.captured.minor_units if self.status is HoldStatus.OPEN else 0
         return Money(minor_units=open_units, currency=self.amount.currency)
 
+    @property
+    def request(self) -> HoldRequest:
+        """What was asked for when it was authorised."""
+        names = {"tenant", "hold_id", "account_id", "expires_at", "reference", "authorised_by"}
+        return HoldRequest(**self.model_dump(include=names), amount=self.amount)
+
 
 class HoldState(NamedTuple):
     """What a capture is decided on. Minor units of the account's currency."""

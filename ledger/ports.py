@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ledger.rates import ExchangeRate
     from ledger.requests import TransactionRequest
     from ledger.results import Rejection, TransactionRecord, TransactionResult
+    from ledger.settlements import MovedRun
     from ledger.standing_orders import OrderChange, OrderRun, RunKey, StandingOrder
 
 
@@ -99,6 +100,42 @@ class UnsettledTransactions(Protocol):
 
         Raises:
             UnavailableError: the database did not answer.
+        """
+        ...
+
+
+class UntoldHolds(Protocol):
+    """What the ledger knows of holds whose changes were not told."""
+
+    async def untold(self, *, older_than: dt.timedelta, at_most: int) -> Sequence[HoldRequest]:
+        """Holds that expired longer ago than `older_than` and whose event is not stored, then those whose events wait for so long.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+        ...
+
+
+class HoldRuns(Protocol):
+    """What Temporal knows of the workflows that watch holds."""
+
+    async def holds_not_carried(self, holds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Those of the holds (tenant and id) that no workflow watches now, with the status that theirs ended in.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        ...
+
+
+class WorkerVersions(Protocol):
+    """The versions of the workers."""
+
+    async def move_unserved(self, *, at_most: int) -> Sequence[MovedRun]:
+        """Move so many runs at most, of versions that nobody serves any more, to the current version. Without a current one, none.
+
+        Raises:
+            UnavailableError: Temporal did not answer; what was moved stays moved.
         """
         ...
 

@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ledger.accounts import AccountKind
 from ledger.commands import sign
 from ledger.errors import HoldConflictError, HoldNotVoidableError, LedgerIntegrityError, UnavailableError, UnknownAccountError
-from ledger.holds import Hold, HoldRequest, HoldStatus, check_hold, check_void
+from ledger.holds import Hold, HoldStatus, check_hold, check_void
 from ledger.ids import hold_workflow_id
 from workflows import visibility
 from workflows.hold import HoldInstruction, HoldWorkflow
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.holds import PostgresHolds
+    from ledger.holds import HoldRequest
     from starter.submit import TemporalConnection
 
     Handle = WorkflowHandle[HoldWorkflow, Hold]
@@ -98,7 +99,7 @@ class HoldStarter:
         command = sign(self._signing_secrets[0], action="void", tenant=tenant, transaction_id=hold_id, by=by, at=dt.datetime.now(dt.UTC))
         client = await self._temporal.client()
         # Where its workflow was terminated, another one takes the hold over.
-        handle, _ = await self._start_or_join(client, _request_of(hold))
+        handle, _ = await self._start_or_join(client, hold.request)
         try:
             voided: Hold = await handle.execute_update("void", command, result_type=Hold, rpc_timeout=_ANSWER_TIMEOUT)
         except (UpdateTimeoutError, WorkflowUpdateFailedError) as error:
@@ -201,15 +202,9 @@ def _same(hold: Hold, request: HoldRequest) -> Hold:
     Raises:
         HoldConflictError: it has other content.
     """
-    if _request_of(hold).fingerprint != request.fingerprint:
+    if hold.request.fingerprint != request.fingerprint:
         raise HoldConflictError(hold_id=request.hold_id)
     return hold
-
-
-def _request_of(hold: Hold) -> HoldRequest:
-    """What was asked for when the hold was authorised."""
-    names = {"tenant", "hold_id", "account_id", "expires_at", "reference", "authorised_by"}
-    return HoldRequest(**hold.model_dump(include=names), amount=hold.amount)
 
 
 def _unavailable(error: RPCError) -> UnavailableError:

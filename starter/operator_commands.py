@@ -12,7 +12,7 @@ import typer
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from ledger.settlements import SweepOrder, SweepReport
+from ledger.settlements import SweepOrder, SweepReport, whole_sweep
 from starter.api_access import ApiKey, ApiUrl, ask, show
 from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
@@ -65,14 +65,17 @@ def sweep(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look now for transactions that nobody carries any more, and have each settled: ended, compensated or rejected."""
+    """Look now for transactions that nobody carries any more, and have each settled: ended, compensated or rejected.
+
+    Holds whose end nobody told are told of, and runs of worker versions that nobody serves go on with the current one.
+    """
     settings = Settings()
     seconds = settings.sweep_after_seconds if older_than is None else older_than
-    report = asyncio.run(_sweep(settings, SweepOrder(older_than_seconds=seconds)))
+    report = asyncio.run(_sweep(settings, whole_sweep(older_than_seconds=seconds)))
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
         return
-    if not report.swept:
+    if not (report.swept or report.holds or report.moved):
         typer.echo("nothing found: every transaction has an outcome, or a workflow that carries it")
         return
     from rich.console import Console  # noqa: PLC0415  tables are loaded only where they are shown
@@ -83,8 +86,14 @@ def sweep(
     for each in report.swept:
         by = each.workflow_id if each.started else f"{each.workflow_id} (under way already)"
         table.add_row(Text(each.tenant), Text(each.transaction_id), Text(each.found), Text(by))
+    for hold in report.holds:
+        by = "its workflow, started again" if hold.started else "its workflow (under way already)"
+        table.add_row(Text(hold.tenant), Text(f"hold {hold.hold_id}"), Text(hold.found), Text(by))
     console = Console(width=None if typer.get_text_stream("stdout").isatty() else 200)
-    console.print(table)
+    if report.swept or report.holds:
+        console.print(table)
+    for run in report.moved:
+        console.print(Text(f"moved {run.workflow_id}, of version {run.build_id}, which no worker serves"))
     if report.more:
         console.print("There are more; sweep again.")
 

@@ -1,4 +1,4 @@
-"""The scheduled sweep: finds transactions that nobody carries, and starts a run for each that settles it. See decision record 0014."""
+"""The scheduled sweep: finds what nobody carries, and starts a run for each that settles it. See decision records 0014, 0016, 0018."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.sweep import SweepActivities
-from ledger.ids import settlement_id
-from ledger.settlements import AbandonedTransaction, SweepOrder, SweepReport, SweptTransaction
+from ledger.ids import hold_workflow_id, settlement_id
+from ledger.settlements import AbandonedHold, AbandonedTransaction, SweepOrder, SweepReport, SweptHold, SweptTransaction
 from ledger.visibility import FINGERPRINT_MEMO
 from workflows import policies, visibility
+from workflows.hold import HoldInstruction, HoldWorkflow
 from workflows.transaction import TransactionWorkflow
 
 
@@ -29,8 +30,55 @@ class SweepWorkflow:
             summary="find what nobody carries",
         )
         swept = [await _settled_by_a_run_of_its_own(transaction) for transaction in findings.abandoned]
-        workflow.set_current_details(visibility.swept_details(swept, more=findings.more))
-        return SweepReport(swept=tuple(swept), more=findings.more)
+        report = SweepReport(swept=tuple(swept), more=findings.more)
+        if order.holds_at_most:
+            report = await _with_holds(report, order)
+        if order.moves_at_most:
+            report = await _with_moves(report, order)
+        workflow.set_current_details(visibility.swept_details(report))
+        return report
+
+
+async def _with_holds(report: SweepReport, order: SweepOrder) -> SweepReport:
+    findings = await workflow.execute_activity_method(
+        SweepActivities.find_holds,
+        order,
+        start_to_close_timeout=policies.SWEEPING_ATTEMPT,
+        retry_policy=policies.SWEEPING_RETRY,
+        summary="find holds that nobody told of",
+    )
+    holds = [await _told_of_by_a_run(hold) for hold in findings.abandoned]
+    return report.model_copy(update={"holds": tuple(holds), "more": report.more or findings.more})
+
+
+async def _with_moves(report: SweepReport, order: SweepOrder) -> SweepReport:
+    moved = await workflow.execute_activity_method(
+        SweepActivities.move_unserved,
+        order,
+        start_to_close_timeout=policies.SWEEPING_ATTEMPT,
+        retry_policy=policies.SWEEPING_RETRY,
+        summary="move what no worker serves",
+    )
+    return report.model_copy(update={"moved": moved, "more": report.more or len(moved) == order.moves_at_most})
+
+
+async def _told_of_by_a_run(hold: AbandonedHold) -> SweptHold:
+    """It finds the hold instead of authorising it, and stores and publishes what is missing."""
+    request = hold.request
+    started = True
+    try:
+        await workflow.start_child_workflow(
+            HoldWorkflow.run,
+            HoldInstruction(request=request),
+            id=hold_workflow_id(request.tenant, request.hold_id),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            search_attributes=visibility.attributes_of_new_hold(request),
+            static_summary=visibility.hold_summary(request),
+        )
+    except WorkflowAlreadyStartedError:
+        started = False
+    return SweptHold(tenant=request.tenant, hold_id=request.hold_id, found=hold.found, started=started)
 
 
 async def _settled_by_a_run_of_its_own(transaction: AbandonedTransaction) -> SweptTransaction:

@@ -13,15 +13,13 @@ from ledger.ids import workflow_id
 from ledger.results import TransactionStatus, WaitingFor, WaitingKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ledger.commands import Command, OperatorAction
     from ledger.decisions import Decision
     from ledger.holds import Hold, HoldRequest
     from ledger.postings import Posting
     from ledger.requests import TransactionRequest
     from ledger.results import TransactionResult
-    from ledger.settlements import SweptTransaction
+    from ledger.settlements import SweepReport
     from ledger.standing_orders import RunKey
     from workflows.parking import Remedies
 
@@ -188,16 +186,21 @@ def settlement_details(request: TransactionRequest, found: str) -> str:
     )
 
 
-def swept_details(swept: Sequence[SweptTransaction], *, more: bool) -> str:
+def swept_details(report: SweepReport) -> str:
     """Markdown with what a sweep has found."""
-    if not swept:
-        return "Every transaction has an outcome, or a workflow that carries it."
     lines = [
         f"- `{each.transaction_id}` of tenant `{each.tenant}`, {each.found}: "
         f"{'settled by' if each.started else 'being settled already by'} `{each.workflow_id}`"
-        for each in swept
+        for each in report.swept
     ]
-    return "\n".join(["### Found", "", *lines, *(["", "There are more; the next sweep goes on."] if more else [])])
+    lines += [
+        f"- hold `{each.hold_id}` of tenant `{each.tenant}`, {each.found}: {'watched again' if each.started else 'being watched already'}"
+        for each in report.holds
+    ]
+    lines += [f"- `{each.workflow_id}` moved from version `{each.build_id}`, which no worker serves" for each in report.moved]
+    if not lines:
+        return "Every transaction has an outcome, or a workflow that carries it."
+    return "\n".join(["### Found", "", *lines, *(["", "There are more; the next sweep goes on."] if report.more else [])])
 
 
 def is_parked(attributes: TypedSearchAttributes) -> bool:

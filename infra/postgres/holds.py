@@ -41,6 +41,25 @@ _AUTHORISE: Final = """
 _VOID: Final = "SELECT void_hold(%s, CAST(%s AS uuid)) AS closed_at"
 _EXPIRE: Final = "SELECT due, expired FROM expire_holds(%s, NULL, NULL)"
 _EXPIRE_OF_ACCOUNT: Final = "SELECT due FROM expire_holds(NULL, %s, %s)"
+_EXPIRY_IS_TOLD: Final = "UPDATE hold SET expiry_told = true WHERE tenant = %s AND hold_id = CAST(%s AS uuid) AND NOT expiry_told"
+# Two partial indexes have these: of expired holds, and of events that wait.
+_UNTOLD: Final = """
+    SELECT n.* FROM (SELECT tenant, hold_id FROM hold
+                      WHERE announced AND NOT expiry_told AND status IN ('open', 'expired')
+                        AND expires_at < clock_timestamp() - %(older_than)s
+                      ORDER BY expires_at LIMIT %(at_most)s) AS w
+      JOIN hold_now n USING (tenant, hold_id)
+     ORDER BY n.expires_at
+"""
+_UNPUBLISHED: Final = """
+    SELECT n.* FROM (SELECT e.tenant, e.transaction_id AS hold_id, min(e.created_at) AS since
+                       FROM event_outbox e
+                      WHERE e.published_at IS NULL AND e.created_at < clock_timestamp() - %(older_than)s
+                        AND e.type LIKE 'casaflow.casa.hold-%%'
+                      GROUP BY 1, 2) AS w
+      JOIN hold_now n USING (tenant, hold_id)
+     ORDER BY w.since LIMIT %(at_most)s
+"""
 _SETTLED: Final = """
     SELECT CAST(transaction_id AS text) FROM transaction
      WHERE tenant = %s AND transaction_id = ANY (CAST(%s AS uuid[])) AND finished_at IS NOT NULL
@@ -155,6 +174,7 @@ class PostgresHolds:
             async with driver.pipeline():
                 if hold.announced and not is_stored:
                     await store_event(driver, event, tenant=tenant, of=hold_id)
+                await driver.execute(_EXPIRY_IS_TOLD, [tenant, hold_id])
                 await driver.execute("COMMIT")
             return hold
 
@@ -170,6 +190,20 @@ class PostgresHolds:
         async def work(driver: psycopg.AsyncConnection[Any]) -> Hold | None:
             found = await _find(driver, tenant, hold_id)
             return _hold(found) if found else None
+
+        return await self._database.run_on_driver(work)
+
+    async def untold(self, *, older_than: dt.timedelta, at_most: int) -> tuple[HoldRequest, ...]:
+        """See :meth:`ledger.ports.UntoldHolds.untold`."""
+        values = {"older_than": older_than, "at_most": at_most}
+
+        async def work(driver: psycopg.AsyncConnection[Any]) -> tuple[HoldRequest, ...]:
+            found: dict[tuple[str, str], HoldRequest] = {}
+            for query in (_UNTOLD, _UNPUBLISHED):
+                rows = await (await driver.cursor(row_factory=dict_row).execute(query, values)).fetchall()
+                for hold in map(_hold, rows):
+                    found.setdefault((hold.tenant, hold.hold_id), hold.request)
+            return tuple(found.values())[:at_most]
 
         return await self._database.run_on_driver(work)
 

@@ -40,6 +40,7 @@ WRITABLE_COLUMNS: Final = {
         ("balance_checkpoint", "INSERT"): _CHECKPOINT,
         ("value_date_balance", "INSERT"): "tenant account_id value_date credited debited",
         ("value_date_balance", "UPDATE"): "credited debited",
+        ("hold", "UPDATE"): "expiry_told",
         ("operator_action", "INSERT"): "tenant transaction_id position action by reason at detail",
         ("maintenance_run", "UPDATE"): "begun_at finished_at report",
         ("standing_order", "INSERT"): _STANDING_ORDER,

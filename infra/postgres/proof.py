@@ -282,6 +282,37 @@ LEDGER_RULES: Final = (
            AND (d.account_id, d.amount, d.currency) IS DISTINCT FROM (c.account_id, c.amount, c.currency)
         """,
     ),
+    # A run is noted before its transaction begins, and its outcome soon after the transaction has one.
+    _rule(
+        6,
+        """
+        SELECT format('due date %s of standing order %s, tenant %s, attempt %s, is noted as %s, and its transaction %s is %s', r.due_date,
+                      r.order_id, r.tenant, r.attempt, coalesce(r.outcome, 'under way'), r.transaction_id, coalesce(t.status, 'not there'))
+          FROM standing_order_run r LEFT JOIN transaction t USING (tenant, transaction_id)
+         WHERE CASE WHEN r.outcome IS NULL THEN t.finished_at < clock_timestamp() - INTERVAL '5 minutes'
+                    ELSE t.status IS DISTINCT FROM r.outcome END
+        """,
+    ),
+    _rule(
+        6,
+        """
+        SELECT format('due date %s of standing order %s, tenant %s: its transaction %s moves %s %s from %s to %s, the order says %s %s '
+                      'from %s to %s', r.due_date, r.order_id, r.tenant, r.transaction_id, t.request #>> '{amount,minor_units}',
+                      t.request #>> '{amount,currency}', t.debtor, t.creditor, o.amount, o.currency, o.debtor, o.creditor)
+          FROM standing_order_run r
+          JOIN standing_order o USING (tenant, order_id)
+          JOIN transaction t USING (tenant, transaction_id)
+         WHERE (t.debtor, t.creditor, t.request #>> '{amount,minor_units}', t.request #>> '{amount,currency}')
+               IS DISTINCT FROM (o.debtor, o.creditor, CAST(o.amount AS text), o.currency)
+        """,
+    ),
+    _rule(
+        6,
+        """
+        SELECT format('due date %s of standing order %s, tenant %s, has %s completed attempts', due_date, order_id, tenant, count(*))
+          FROM standing_order_run WHERE outcome = 'completed' GROUP BY tenant, order_id, due_date HAVING count(*) > 1
+        """,
+    ),
 )
 
 EVENT_RULES: Final = (

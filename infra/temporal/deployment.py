@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import TaskQueueType
@@ -28,6 +29,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 from ledger.errors import UnavailableError
+from ledger.settlements import MovedRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 DEPLOYMENT: Final = "casaflow"
 """What the deployment of the workers is called unless a setting says otherwise."""
@@ -192,7 +196,16 @@ class WorkerDeployment:
             if poller.deployment_options.deployment_name == self._name and poller.last_access_time.ToDatetime(dt.UTC) >= since
         )
 
-    async def move_left(self, *, also_served: bool = False) -> Moves:
+    async def move_unserved(self, *, at_most: int) -> tuple[MovedRun, ...]:
+        """See :meth:`ledger.ports.WorkerVersions.move_unserved`."""
+        if await self.current() is None:
+            return ()
+        moves = await self.move_left(at_most=at_most)
+        for run in moves.moved:
+            _log.warning("deployment.moved-what-nobody-serves", workflow_id=run.workflow_id, build_id=run.build_id)
+        return tuple(MovedRun(workflow_id=run.workflow_id, build_id=run.build_id) for run in moves.moved)
+
+    async def move_left(self, *, also_served: bool = False, at_most: int | None = None) -> Moves:
         """Move the runs of other versions to the current one: those that no worker serves any more, or all of them.
 
         A moved run is replayed by the current version, and upgrades by itself from now on. What the replay tests keep replayable may be
@@ -200,6 +213,7 @@ class WorkerDeployment:
 
         Args:
             also_served: move those too whose own workers are still there.
+            at_most: so many; None: all of them.
 
         Raises:
             UnavailableError: Temporal did not answer.
@@ -208,6 +222,8 @@ class WorkerDeployment:
         moved: list[LeftRun] = []
         served: Counter[str] = Counter()
         for run in await self.left():
+            if len(moved) == at_most:
+                break
             if run.build_id in polling:
                 served[run.build_id] += 1
             elif await self._move(run):

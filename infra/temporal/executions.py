@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.temporal.requests import request_of
 from ledger import visibility
 from ledger.errors import InvalidInputError, UnavailableError
-from ledger.ids import settlement_id, transaction_of_workflow, workflow_id
+from ledger.ids import hold_workflow_id, settlement_id, transaction_of_workflow, workflow_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -99,6 +99,18 @@ class TransactionExecutions:
         asked = tuple(transactions)
         answers = await asyncio.gather(*(ended_as(tenant, transaction_id) for tenant, transaction_id in asked))
         return {transaction: status for transaction, status in zip(asked, answers, strict=True) if status is not None}
+
+    async def holds_not_carried(self, holds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """See :meth:`ledger.ports.HoldRuns.holds_not_carried`."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def status_of(tenant: str, hold_id: str) -> str:
+            async with slots:
+                return await self._status(hold_workflow_id(tenant, hold_id)) or "unknown to Temporal"
+
+        asked = tuple(holds)
+        answers = await asyncio.gather(*(status_of(tenant, hold_id) for tenant, hold_id in asked))
+        return {hold: status for hold, status in zip(asked, answers, strict=True) if status != _RUNNING}
 
     async def _status(self, identifier: str) -> str | None:
         """Of the newest run with this workflow id; None where Temporal doesn't know it."""

@@ -7,14 +7,18 @@ import json
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, ScheduleOverlapPolicy
 
+from infra.postgres.database import Database
+from infra.postgres.holds import PostgresHolds
 from infra.temporal.client import connect
 from infra.temporal.sweep_schedule import SCHEDULE_ID
-from ledger.ids import settlement_id, workflow_id
+from ledger.holds import Hold
+from ledger.ids import hold_workflow_id, settlement_id, workflow_id
 from ledger.requests import TransactionRequest
 from tests.integration.api.bank import Bank, Records
 from tests.integration.api.test_parked import _defect
@@ -31,11 +35,12 @@ async def temporal(stack: RunningStack) -> Client:
     return await connect(stack.temporal_settings)
 
 
-def _sweep(stack: RunningStack) -> dict[str, str]:
-    """Sweep by hand, as an operator would; how each of the transactions that it found stood."""
+def _sweep(stack: RunningStack, *, of: str = "swept") -> dict[str, str]:
+    """Sweep by hand, as an operator would; how each of the transactions, or of the holds, that it found stood."""
     done = stack.casaflow("sweep", "--older-than", "0", "--json")
     assert done.returncode == 0, done.stderr
-    return {each["transaction_id"]: each["found"] for each in json.loads(done.stdout)["swept"]}
+    identifier = "transaction_id" if of == "swept" else "hold_id"
+    return {each[identifier]: each["found"] for each in json.loads(done.stdout)[of]}
 
 
 async def _transfer(bank: Bank) -> dict[str, Any]:
@@ -92,6 +97,50 @@ async def test_a_burnt_id_of_which_nothing_is_posted_gets_an_answer(bank: Bank, 
         content = answer.json()
         assert (answer.status_code, content["status"], content["reason"]["code"]) == (200, "rejected", "abandoned")
     assert await bank.ledger(body["debtor"]) == "100.00"
+
+
+async def test_a_hold_whose_workflow_was_terminated_and_that_nobody_voids_expires_and_is_told_of(
+    bank: Bank, stack: RunningStack, temporal: Client, records: Records
+) -> None:
+    account = await bank.open(funds="10.00")
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    body = {"hold_id": str(uuid.uuid4()), "account_id": account, "amount": "4.00", "currency": "EUR", "expires_at": tomorrow.isoformat()}
+    assert (await bank.http.post("/v1/holds", json=body)).json()["status"] == "open"
+    handle = temporal.get_workflow_handle(hold_workflow_id(bank.tenant, body["hold_id"]))
+    await eventually(lambda: _are_told(records, body["hold_id"], "authorised"), seconds=30)
+    await handle.terminate()
+    await _let_a_day_pass(stack, bank.tenant, body["hold_id"])
+    assert body["hold_id"] in stack.casaflow("check", "--json").stdout
+    assert _sweep(stack, of="holds")[body["hold_id"]] == "terminated"
+    assert Hold.model_validate(await handle.result()).status == "expired"
+    assert records.one("SELECT status FROM hold WHERE hold_id = CAST(%s AS uuid)", body["hold_id"]) == "expired"
+    assert await _are_told(records, body["hold_id"], "authorised", "expired")
+    assert body["hold_id"] not in _sweep(stack, of="holds")
+    assert body["hold_id"] not in stack.casaflow("check", "--json").stdout
+
+
+async def _let_a_day_pass(stack: RunningStack, tenant: str, hold_id: str) -> None:
+    """The hold's end, with all that rests on it, is moved to a quarter of an hour ago."""
+    key = {"tenant": tenant, "hold_id": hold_id}
+    database = Database.open(stack.postgres_dsn, pool_size=1)
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+        where = "WHERE tenant = %(tenant)s AND hold_id = CAST(%(hold_id)s AS uuid)"
+        moved = f"UPDATE hold SET created_at = created_at - INTERVAL '1 day', expires_at = now() - INTERVAL '15 minutes' {where}"  # noqa: S608
+        connection.execute(moved, key)
+        hold = await PostgresHolds(database).get(tenant, hold_id)
+        assert hold is not None
+        connection.execute(f"UPDATE hold SET fingerprint = %(fingerprint)s {where}", key | {"fingerprint": hold.request.fingerprint})  # noqa: S608
+    await database.close()
+
+
+async def _are_told(records: Records, hold_id: str, *changes: str) -> bool:
+    """Whether these events of a hold, and no others, are published."""
+    found = records.one(
+        "SELECT coalesce(string_agg(substring(type FROM 'hold-([a-z]+)'), ' ' ORDER BY created_at), '') FROM event_outbox"
+        " WHERE subject = %s AND published_at IS NOT NULL",
+        hold_id,
+    )
+    return bool(found == " ".join(changes))
 
 
 async def test_an_id_sent_again_after_temporal_has_forgotten_it_gets_its_old_answer(bank: Bank, temporal: Client, records: Records) -> None:

@@ -120,6 +120,55 @@ TAMPERINGS = [
     ),
 ]
 
+_ORDER = """
+    INSERT INTO standing_order (tenant, order_id, debtor, debtor_currency, creditor, creditor_currency, amount, currency,
+                                schedule, on_refusal, fingerprint, created_by, created_at, status, version)
+    VALUES ('main', '00000000-0000-4000-8000-000000000007', 'A', 'EUR', 'B', 'EUR', 3000, 'EUR',
+            '{}', '{}', '', 'teller', now(), 'active', 1);
+    INSERT INTO standing_order_run (tenant, order_id, due_date, attempt, transaction_id, started_at, outcome, finished_at)
+    VALUES ('main', '00000000-0000-4000-8000-000000000007', '2026-01-02', 1, '{id}', now(), 'completed', now());
+"""
+"""A standing order whose one due date was carried out by a transaction."""
+STANDING_ORDER_TAMPERINGS = [
+    Tampering(
+        6,
+        "due date 2026-01-02 of standing order .*7, tenant main, attempt 1, is noted as rejected, .*{transfer} is completed$",
+        "UPDATE standing_order_run SET outcome = 'rejected'",
+        "transfer",
+    ),
+    Tampering(
+        6,
+        "is noted as completed, and its transaction .*8 is not there$",
+        "UPDATE standing_order_run SET transaction_id = '00000000-0000-4000-8000-000000000008'",
+        "transfer",
+    ),
+    Tampering(
+        6,
+        "is noted as under way, and its transaction {transfer} is completed$",
+        "UPDATE standing_order_run SET outcome = NULL, finished_at = NULL;"
+        "UPDATE transaction SET finished_at = now() - INTERVAL '10 minutes' WHERE transaction_id = '{id}'",
+        "transfer",
+    ),
+    Tampering(
+        6,
+        "{transfer} moves 3000 EUR from A to B, the order says 3001 EUR from A to B$",
+        "UPDATE standing_order SET amount = 3001",
+        "transfer",
+    ),
+    Tampering(
+        6,
+        "{transfer} moves 3000 EUR from A to B, the order says 3000 EUR from A to F$",
+        "UPDATE standing_order SET creditor = 'F'",
+        "transfer",
+    ),
+    Tampering(
+        6,
+        "due date 2026-01-02 of standing order .*7, tenant main, has 2 completed attempts$",
+        "INSERT INTO standing_order_run SELECT (jsonb_populate_record(r, jsonb_build_object('attempt', 2))).* FROM standing_order_run r",
+        "transfer",
+    ),
+]
+
 SAFEGUARD_TAMPERINGS = [
     Tampering(1, "casaflow_app may DELETE offline_entry$", "GRANT DELETE ON offline_entry TO casaflow_app"),
     Tampering(1, "casaflow_app may INSERT column xid of offline_entry$", "GRANT INSERT (xid) ON offline_entry TO casaflow_app"),
@@ -265,6 +314,29 @@ async def test_tampering_with_the_ledger_is_named(bank: SmallBank, database: Dat
     _tamper(tampering, bank)
     found = (await PostgresProof(database).ledger()).violations[tampering.truth]
     assert _told(tampering, bank, found.shown), found.shown
+
+
+async def test_a_due_date_that_is_noted_as_its_transaction_stands_breaks_no_rule(bank: SmallBank, database: Database) -> None:
+    _note_a_due_date(bank)
+    assert not any(found.total for found in (await PostgresProof(database).ledger()).violations.values())
+    # The outcome is noted after the transaction has it, so it may be missing for a while.
+    bank.tamper("UPDATE standing_order_run SET outcome = NULL, finished_at = NULL")
+    assert not any(found.total for found in (await PostgresProof(database).ledger()).violations.values())
+
+
+@pytest.mark.parametrize("tampering", STANDING_ORDER_TAMPERINGS, ids=lambda tampering: tampering.says)
+async def test_a_due_date_that_is_not_noted_as_its_transaction_stands_is_named(
+    bank: SmallBank, database: Database, tampering: Tampering
+) -> None:
+    _note_a_due_date(bank)
+    _tamper(tampering, bank)
+    found = (await PostgresProof(database).ledger()).violations[tampering.truth]
+    assert _told(tampering, bank, found.shown), found.shown
+
+
+def _note_a_due_date(bank: SmallBank) -> None:
+    bank.tamper("UPDATE transaction SET finished_at = now() WHERE transaction_id = %(id)s", id=bank.transactions["transfer"])
+    bank.tamper(_ORDER.replace("{id}", bank.transactions["transfer"]))
 
 
 @pytest.mark.parametrize("says", ROLE_TAMPERINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from typing import Any
 
@@ -89,6 +90,59 @@ async def test_an_expiry_is_told_once_though_several_come_by(bank: Bank, swept: 
     assert await _wrong(bank) == []
     with pytest.raises(NotFoundError):
         await bank.holds.expire_one(bank.tenant, new_id())
+
+
+async def _untold(bank: Bank, older_than: dt.timedelta = dt.timedelta()) -> list[str]:
+    found = await bank.holds.untold(older_than=older_than, at_most=10_000)
+    return [request.hold_id for request in found if request.tenant == bank.tenant]
+
+
+@pytest.mark.parametrize("swept", [True, False], ids=["closed before", "not closed"])
+async def test_an_expired_hold_is_untold_until_its_event_is_stored(bank: Bank, swept: bool) -> None:
+    account = await bank.open(funds=1000)
+    expired, _open = [await bank.hold(account, 100) for _ in range(2)]
+    voided = await bank.hold(account, 100)
+    await bank.holds.void(bank.tenant, voided)
+    await _publish_all(bank)
+    await bank.let_expire(expired)
+    if swept:
+        await bank.holds.expire()
+    assert await _untold(bank) == [expired]
+    assert await _untold(bank, dt.timedelta(minutes=1)) == []
+    await bank.holds.expire_one(bank.tenant, expired)
+    await _publish_all(bank)
+    assert await _untold(bank) == []
+
+
+async def test_a_hold_whose_events_wait_is_untold_until_they_are_published(bank: Bank) -> None:
+    account = await bank.open(funds=1000)
+    first, second = [await bank.hold(account, 100) for _ in range(2)]
+    assert await _untold(bank) == [first, second]
+    assert await _untold(bank, dt.timedelta(minutes=1)) == []
+    (asked, *_) = [each for each in await bank.holds.untold(older_than=dt.timedelta(), at_most=10_000) if each.hold_id == first]
+    hold = await bank.holds.get(bank.tenant, first)
+    assert hold is not None
+    assert (asked, (await bank.holds.authorise(asked))) == (hold.request, (hold, False))
+    await _publish_all(bank)
+    assert await _untold(bank) == []
+
+
+async def _publish_all(bank: Bank) -> None:
+    await bank.rows.execute("UPDATE event_outbox SET published_at = now() WHERE tenant = %s AND published_at IS NULL", (bank.tenant,))
+
+
+async def test_a_hold_that_expired_before_the_flag_was_there_is_marked_by_whoever_comes_by(bank: Bank) -> None:
+    account = await bank.open(funds=1000)
+    hold_id = await bank.hold(account, 100)
+    await bank.let_expire(hold_id)
+    await bank.holds.expire_one(bank.tenant, hold_id)
+    await _publish_all(bank)
+    # As a worker from before leaves it: the event is stored, and nothing says so.
+    await bank.rows.execute("UPDATE hold SET expiry_told = false WHERE tenant = %s", (bank.tenant,))
+    assert await _untold(bank) == [hold_id]
+    await bank.holds.expire_one(bank.tenant, hold_id)
+    assert await _untold(bank) == []
+    assert [each[0] for each in await _events(bank, hold_id)] == ["authorised", "expired"]
 
 
 async def test_a_refused_hold_tells_nothing(bank: Bank) -> None:

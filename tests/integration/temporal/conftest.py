@@ -21,7 +21,7 @@ from infra.temporal.client import connect
 from tests.integration.faults.bank import Bank, open_bank
 from tests.stack_fixtures import RunningStack
 from tests.workflow.operators import SECRET
-from worker import transaction_worker
+from worker import sweep_activities, transaction_worker
 
 OpenBank = Callable[..., Any]
 MakeWorker = Callable[..., Any]
@@ -69,14 +69,16 @@ async def make_worker(stack: RunningStack, database: Database) -> AsyncIterator[
 
         async def make(bank: Bank, **changes: Any) -> Worker:
             settings = bank.settings.model_copy(update=changes)
+            client = await connect(settings)
             return transaction_worker(
-                await connect(settings),
+                client,
                 settings,
                 ledger=PostgresLedger(database),
                 holds=PostgresHolds(database),
                 outbox=PostgresOutbox(database),
                 publisher=publisher,
                 rates=bank.rates,
+                sweep=sweep_activities(client, settings, database),
             )
 
         yield make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,13 @@ from infra.temporal.deployment import WorkerDeployment, deployment_config
 from ledger.commands import RETRY
 from ledger.errors import UnavailableError
 from ledger.results import TransactionStatus
+from ledger.settlements import SweepOrder, SweepReport
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.temporal.conftest import MakeWorker, OpenBank
 from tests.stack_fixtures import RunningStack, run_casaflow
 from tests.workflow.conftest import eventually
 from tests.workflow.operators import command
+from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
 PATIENCE_SECONDS = 60
@@ -89,6 +92,47 @@ async def test_a_parked_transaction_whose_version_went_away_goes_on_with_the_cur
         await eventually(lambda: _left(deployment, []), seconds=PATIENCE_SECONDS)
     bank.assert_each_transaction_completed_once()
     bank.assert_money_is_neither_lost_nor_made()
+
+
+async def test_the_sweep_moves_what_nobody_serves_so_many_at_once_and_leaves_what_somebody_serves(
+    bank: Bank, deployment: WorkerDeployment, stack: RunningStack, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        left = [await _parked(bank, stack) for _ in range(2)]
+    async with await make_worker(bank, worker_build_id="B"):
+        await deployment.set_current("B", within_seconds=PATIENCE_SECONDS)
+        await eventually(lambda: _are_left(deployment, left), seconds=PATIENCE_SECONDS)
+        # The last poll of A is not a minute and a half ago, so it counts as served.
+        assert (await _swept(bank, moves_at_most=1)).moved == ()
+        monkeypatch.setattr("infra.temporal.deployment._SILENT_AFTER", dt.timedelta())
+        moved: list[str] = []
+        for _ in left:
+            report = await _swept(bank, moves_at_most=1)
+            assert [run.build_id for run in report.moved] == ["A"]
+            assert report.more
+            moved += [run.workflow_id for run in report.moved]
+            still = [handle for handle in left if handle.id not in moved]
+            await eventually(lambda still=still: _are_left(deployment, still), seconds=PATIENCE_SECONDS)
+        assert set(moved) == {handle.id for handle in left}
+        for handle in left:
+            await command(handle, RETRY)
+            assert (await handle.result()).status is TransactionStatus.COMPLETED
+    bank.assert_each_transaction_completed_once()
+
+
+async def _swept(bank: Bank, *, moves_at_most: int) -> SweepReport:
+    client = await connect(bank.settings)
+    return await client.execute_workflow(
+        SweepWorkflow.run,
+        SweepOrder(older_than_seconds=3600, moves_at_most=moves_at_most),
+        id=f"sweep-{uuid.uuid4()}",
+        task_queue=bank.settings.task_queue,
+    )
+
+
+async def _are_left(deployment: WorkerDeployment, expected: list[Handle]) -> bool:
+    return {run.workflow_id for run in await deployment.left()} == {handle.id for handle in expected}
 
 
 async def _left(deployment: WorkerDeployment, expected: list[tuple[str, str]]) -> bool:
@@ -173,7 +217,7 @@ async def test_the_command_promotes_reports_and_moves(
         await command(handle, RETRY)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
         code, shown = await promote("--report")
-        assert (code, shown.splitlines()[0]) == (0, "current version: B")
+        assert (code, shown.splitlines()[:1]) == (0, ["current version: B"]), shown
     code, shown = await promote("C", "--within", "0.5")
     assert code == 3
     assert "version C of evolving-" in shown
