@@ -6,6 +6,7 @@ Exit codes: 0 done and proven; 1 done, but something is not as it should be; 2 b
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import uuid
@@ -72,8 +73,27 @@ InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at on
 DEFAULT_IN_FLIGHT = 32
 
 
+_TEMPORALS_THREADS = "temporalio.bridge.temporal_sdk_bridge"
+"""The module that has them, once a command has talked to Temporal."""
+
+
 def main() -> None:
-    """Run the command, and turn errors into one line and an exit code."""
+    """Run the command, and end the process."""
+    try:
+        run_command()
+    except SystemExit as ended:
+        if _TEMPORALS_THREADS not in sys.modules or not isinstance(ended.code, int | None):
+            raise
+        # Temporal's client has threads that may still be about to give back Python's lock for the last answer. Whoever does so while the
+        # interpreter is taken down aborts the process, with a finished command's exit code lost. So it isn't taken down.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code or 0)
+
+
+def run_command() -> None:
+    """Run the command, and turn errors into one line and an exit code, by `SystemExit`."""
     # Standard output is for what a program may read; structlog would write there. Looked up for each line, as typer does.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:

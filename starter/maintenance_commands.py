@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import time
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from ledger.errors import UnavailableError
 from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
 if TYPE_CHECKING:
+    from infra.postgres.database import Database
     from infra.postgres.maintenance import MaintenanceReport
 
 _REFOLD_SECONDS: Final = 24 * 3600.0
@@ -34,7 +36,11 @@ def maintain(
     every: Annotated[float | None, typer.Option(min=0.1, help="Run again and again, this many seconds apart.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fold long tails of credits, advance the checkpoints of statements, expire holds. Safe at any time; the workers do it, too."""
+    """Fold long tails of credits, advance the checkpoints of statements, expire holds, and make missing Schedules of standing orders.
+
+    Safe at any time. The workers do it, too, but look for Schedules that are missing altogether only when they start. Where a database and
+    no Temporal is set, standing orders are left out, and the answer says so.
+    """
     if once and every is not None:
         raise typer.BadParameter("give either --once or --every")  # noqa: TRY003, EM101  typer's own error
     asyncio.run(_maintain(Settings(), every_seconds=every, as_json=as_json))
@@ -49,13 +55,43 @@ async def _maintain(settings: Settings, *, every_seconds: float | None, as_json:
         maintenance = PostgresMaintenance(database)
         while True:
             report = await maintenance.run(on_progress=_Progress().report)
-            found = asdict(report) | {"metrics": asdict(await maintenance.metrics())}
-            typer.echo(json.dumps(found) if as_json else _in_words(report))
+            mended = await _mend_standing_orders(settings, database)
+            found = asdict(report) | {"metrics": asdict(await maintenance.metrics()), "mended_standing_orders": mended}
+            typer.echo(json.dumps(found) if as_json else f"{_in_words(report)}; {_mended_in_words(mended)}")
             if every_seconds is None:
                 return
             await asyncio.sleep(every_seconds)
     finally:
         await database.close()
+
+
+async def _mend_standing_orders(settings: Settings, database: Database) -> int | None:
+    """Bring all Schedules in line with the register; how many orders needed it. None: there is no Temporal to look at."""
+    from infra.postgres.standing_orders import PostgresStandingOrders  # noqa: PLC0415  as above
+    from infra.temporal.client import connect  # noqa: PLC0415
+    from infra.temporal.standing_orders import StandingOrderKeeper  # noqa: PLC0415
+
+    reachable = _with_temporal(settings)
+    if reachable is None:
+        return None
+    keeper = StandingOrderKeeper(PostgresStandingOrders(database), lambda: connect(reachable), task_queue=reachable.task_queue)
+    return await keeper.reconcile(now=dt.datetime.now(dt.UTC), whole=True)
+
+
+def _with_temporal(settings: Settings) -> Settings | None:
+    """The settings, with the Temporal of the running stack where they name none. None: there is none that belongs to the database."""
+    if settings.temporal_address is not None:
+        return settings
+    if settings.postgres_url is not None:
+        return None  # a database of the user's doesn't belong to the stack that happens to run here
+    info = read_stack_info(settings.home)
+    return settings.model_copy(update={"temporal_address": info.temporal_address}) if info is not None else None
+
+
+def _mended_in_words(mended: int | None) -> str:
+    if mended is None:
+        return "standing orders not looked at, since CASAFLOW_TEMPORAL_ADDRESS is not set"
+    return f"{mended} Schedules of standing orders mended"
 
 
 def _in_words(report: MaintenanceReport) -> str:

@@ -20,7 +20,7 @@ import pytest
 import structlog
 
 from infra.temporal.client import connect
-from starter.cli import main
+from starter.cli import run_command
 from tests.integration.api.bank import Bank, Records, bank_at
 from tests.stack_fixtures import RunningStack
 
@@ -60,7 +60,7 @@ class CommandLine:
             redirect_stderr(io.StringIO()) as err,
         ):
             try:
-                main()
+                run_command()
             except SystemExit as ended:
                 code = ended.code or 0
             finally:

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -113,7 +114,7 @@ async def test_the_sweep_moves_what_nobody_serves_so_many_at_once_and_leaves_wha
             assert report.more
             moved += [run.workflow_id for run in report.moved]
             still = [handle for handle in left if handle.id not in moved]
-            await eventually(lambda still=still: _are_left(deployment, still), seconds=PATIENCE_SECONDS)
+            await eventually(partial(_are_left, deployment, still), seconds=PATIENCE_SECONDS)
         assert set(moved) == {handle.id for handle in left}
         for handle in left:
             await command(handle, RETRY)
