@@ -66,7 +66,11 @@ class FakeHolds:
         if request.account_id != "A":
             raise UnknownAccountError(field="account_id", account_id=request.account_id)
         if request.hold_id in self.holds:
-            return self.holds[request.hold_id], False
+            hold = self.holds[request.hold_id]
+            if hold.status is HoldStatus.OPEN and hold.expires_at <= await self.environment.get_current_time():
+                # By the clock, and nobody has closed it yet.
+                hold = hold.model_copy(update={"status": HoldStatus.EXPIRED, "closed_at": hold.expires_at})
+            return hold, False
         refusal = None
         if request.amount.minor_units > self.available:
             refusal = Refusal(code=RefusalCode.INSUFFICIENT_FUNDS, detail="too much")
@@ -333,6 +337,18 @@ async def test_a_workflow_of_a_hold_that_exists_takes_it_over(bank: HoldBank) ->
     )
     assert (await _update(again, "void", _void(again))).status is HoldStatus.VOIDED
     assert bank.told == ["authorised", "voided"]
+
+
+async def test_a_workflow_that_takes_a_hold_over_after_its_end_tells_of_it(bank: HoldBank) -> None:
+    handle = await bank.start(days=1)
+    hold = await _update(handle, "authorised")
+    await handle.terminate()
+    await bank.environment.sleep(dt.timedelta(days=2))
+    again = await bank.environment.client.start_workflow(
+        HoldWorkflow.run, HoldInstruction(request=hold.request), id=handle.id, task_queue=bank.task_queue
+    )
+    assert (await again.result()).status is HoldStatus.EXPIRED
+    assert bank.told == ["authorised", "expired"]
 
 
 async def test_a_long_history_is_handed_over_without_losing_the_hold(bank: HoldBank) -> None:
