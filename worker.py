@@ -218,16 +218,14 @@ async def _carry(
             ),
             sweep=sweep_activities(client, settings, database),
         )
-        if settings.sweep_every_seconds:
-            await ensure_sweep_schedule(
-                client,
-                task_queue=settings.task_queue,
-                every=timedelta(seconds=settings.sweep_every_seconds),
-                order=whole_sweep(older_than_seconds=settings.sweep_after_seconds),
-            )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
-        async with worker, _upkeep(maintenance, every_seconds=every_seconds), _upkeep(keeper, every_seconds=every_seconds):
+        async with (
+            worker,
+            _upkeep(maintenance, every_seconds=every_seconds),
+            _upkeep(keeper, every_seconds=every_seconds),
+            scheduled_sweep(settings, client),
+        ):
             _log.info("worker.started", task_queue=settings.task_queue, identity=client.identity)
             await stop.wait()
             _log.info("worker.stopping", finishes_within_seconds=GRACEFUL_SHUTDOWN.total_seconds())
@@ -246,6 +244,29 @@ def _check(settings: Settings) -> None:
     _required("temporal_address", settings.temporal_address)
     _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
     access_of(settings)
+
+
+@asynccontextmanager
+async def scheduled_sweep(settings: Settings, client: Client) -> AsyncIterator[None]:
+    """See to it that the sweep is scheduled, beside the transactions: they go on while Temporal refuses or doesn't answer."""
+    if not settings.sweep_every_seconds:
+        yield
+        return
+    stop = asyncio.Event()
+    ensure = partial(
+        ensure_sweep_schedule,
+        client,
+        task_queue=settings.task_queue,
+        every=timedelta(seconds=settings.sweep_every_seconds),
+        order=whole_sweep(older_than_seconds=settings.sweep_after_seconds),
+    )
+    task = asyncio.create_task(_once_reachable(ensure, stop))
+    task.add_done_callback(partial(_say_why_it_ended, event="worker.schedules-no-sweep"))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

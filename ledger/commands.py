@@ -18,6 +18,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ledger.money import Money
 from ledger.requests import MAX_REMITTANCE_LENGTH
 
+APPROVE: Final = "approve"
+"""Let a transaction go on that waits for a second person."""
+DECLINE: Final = "decline"
+"""Refuse it."""
+CANCEL: Final = "cancel"
+"""End a transaction before its posting has begun."""
 RETRY: Final = "retry"
 """Try again what the transaction is parked at."""
 SETTLE_TO: Final = "settle_to"

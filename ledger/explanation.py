@@ -6,7 +6,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.events import CREDITED_V1, DEBITED_V1, FINISHED_TYPES
 from ledger.ids import event_id
@@ -99,6 +99,8 @@ class OperatorAction(BaseModel):
     by: str
     reason: str | None = None
     at: dt.datetime
+    detail: dict[str, str] = Field(default_factory=dict)
+    """What else was said: the account of `settle_to`."""
 
 
 class WorkflowStep(BaseModel):
@@ -226,8 +228,10 @@ def _of_ledger(recorded: Recorded) -> list[Moment]:
         what = f"{applied.consumer} has applied {names.get(applied.event_id, 'an event')} at {applied.place}"
         moments.append(Moment(at=applied.at, part=Part.CONSUMER, what=what, detail={"event_id": applied.event_id}))
     for action in recorded.actions:
-        what = f"{action.by}: {action.action}{f', since {action.reason}' if action.reason else ''}"
-        moments.append(Moment(at=action.at, part=Part.OPERATOR, what=what, detail={"by": action.by, "reason": action.reason}))
+        target = f" {action.detail['account_id']}" if "account_id" in action.detail else ""
+        what = f"{action.by}: {action.action}{target}{f', since {action.reason}' if action.reason else ''}"
+        said: dict[str, str | int | None] = {"by": action.by, "reason": action.reason, **action.detail}
+        moments.append(Moment(at=action.at, part=Part.OPERATOR, what=what, detail=said))
     if transaction.finished_at is not None:
         why = f": {transaction.result.reason.detail}" if transaction.result.reason is not None else ""
         moments.append(Moment(at=transaction.finished_at, part=Part.RESULT, what=f"{transaction.result.status}{why}"))

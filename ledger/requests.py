@@ -203,11 +203,6 @@ class TransactionRequest(BaseModel):
         return self.approval is not None and self.approval.before is ApprovalStage.CREDIT
 
     @property
-    def may_wait(self) -> bool:
-        """Whether it waits for somebody or for a day on its way."""
-        return self.approval is not None or self.executes_at is not None
-
-    @property
     def _shares_are_debited(self) -> bool:
         return bool(self.shares) and self.reverses is not None
 

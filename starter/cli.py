@@ -266,7 +266,8 @@ def key_create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="all (the default), standard (all but approving), transactions:approve, payloads (codec server); may be given twice."
+            help="all (the default), standard (all but approving and overriding), transactions:approve, transactions:override, "
+            "payloads (codec server); several may be given."
         ),
     ] = None,
     as_json: Json = False,

@@ -52,6 +52,16 @@ class Submission:
     """What operators did with it."""
 
 
+@dataclass(frozen=True)
+class Carrier:
+    """How the workflow that carries a transaction shows it, while the ledger has no outcome."""
+
+    workflow_id: str
+    """Its own, or the one of the run that settles it."""
+    status: TransactionStatus
+    waiting_for: WaitingFor | None = None
+
+
 class TemporalConnection:
     """One client for the process, made when it is first needed, so that the API starts without Temporal."""
 
@@ -171,7 +181,8 @@ class TransactionStarter:
         if record is not None and record.result.final:
             return _of_record(record)
         client = await self._temporal.client()
-        status = await _status_by_workflow(client, tenant, transaction_id)
+        carrier = await carrier_of(client, tenant, transaction_id)
+        status = carrier.status if carrier is not None else None
         if status is not TransactionStatus.PROCESSING:
             # It may have ended, and recorded how, since the row was looked for.
             record = await self._transactions.get(tenant, transaction_id)
@@ -181,12 +192,11 @@ class TransactionStarter:
             result, asked = TransactionResult(transaction_id=transaction_id, status=status), None
         else:
             result, asked = _standing(record.result, status), record.request
-        if status is TransactionStatus.PROCESSING and (asked is None or asked.may_wait):
-            waiting_for = await _waiting_for(client, workflow_id(tenant, transaction_id))
-            result = result.model_copy(update={"waiting_for": waiting_for})
-            if waiting_for is not None and asked is None:
+        if carrier is not None and carrier.waiting_for is not None:
+            result = result.model_copy(update={"waiting_for": carrier.waiting_for})
+            if asked is None:
                 # Whoever is to decide on it has to see what was asked.
-                asked = await request_of(client, workflow_id(tenant, transaction_id))
+                asked = await request_of(client, carrier.workflow_id)
         return Submission(result=result, request=asked, repeated=True, actions=record.actions if record is not None else ())
 
     async def _recorded(self, request: TransactionRequest) -> Submission | None:
@@ -230,7 +240,7 @@ class TransactionStarter:
     async def _existing(self, client: Client, request: TransactionRequest) -> WorkflowHandle[TransactionWorkflow, TransactionResult] | None:
         """The workflow that has the request's id, and its content; None where there is none."""
         handle = client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(request.tenant, request.transaction_id))
-        if await _status_by_workflow(client, request.tenant, request.transaction_id) is None:
+        if await carrier_of(client, request.tenant, request.transaction_id) is None:
             return None
         await self._compare(handle, request)
         return handle
@@ -269,7 +279,8 @@ class TransactionStarter:
             return TransactionResult(transaction_id=request.transaction_id, status=TransactionStatus.PROCESSING)
         if recorded.result.final:
             return recorded.result
-        return _standing(recorded.result, await _status_by_workflow(await self._temporal.client(), request.tenant, request.transaction_id))
+        carrier = await carrier_of(await self._temporal.client(), request.tenant, request.transaction_id)
+        return _standing(recorded.result, carrier.status if carrier is not None else None)
 
     async def _answered(self, request: TransactionRequest) -> TransactionResult:
         """The result once the ledger has it, published or not: the way while Kafka is away.
@@ -291,7 +302,8 @@ class TransactionStarter:
     async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
         """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""
         recorded = await self._recorded(request)
-        status = await _status_by_workflow(await self._temporal.client(), request.tenant, request.transaction_id)
+        carrier = await carrier_of(await self._temporal.client(), request.tenant, request.transaction_id)
+        status = carrier.status if carrier is not None else None
         if recorded is not None:
             return _standing(recorded.result, status)
         cause = failure.cause
@@ -319,15 +331,15 @@ async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult])
         raise _unavailable(error) from error
 
 
-async def _status_by_workflow(client: Client, tenant: str, transaction_id: str) -> TransactionStatus | None:
-    """How a transaction without a recorded outcome stands; None when Temporal doesn't know it.
+async def carrier_of(client: Client, tenant: str, transaction_id: str) -> Carrier | None:
+    """Who carries a transaction without a recorded outcome; None when Temporal doesn't know it. No worker has to run for this.
 
     One whose workflow has ended without recording an outcome stands as the run does that settles it; as parked where there is none (yet).
 
     Raises:
         UnavailableError: Temporal did not answer.
     """
-    known = False
+    ended = None
     for identifier in (workflow_id(tenant, transaction_id), settlement_id(tenant, transaction_id)):
         try:
             described = await client.get_workflow_handle(identifier).describe(rpc_timeout=_RPC_TIMEOUT)
@@ -335,25 +347,14 @@ async def _status_by_workflow(client: Client, tenant: str, transaction_id: str) 
             if error.status is RPCStatusCode.NOT_FOUND:
                 continue
             raise _unavailable(error) from error
-        known = True
-        if described.status is WorkflowExecutionStatus.RUNNING:
-            return TransactionStatus.PARKED if is_parked(described.typed_search_attributes) else TransactionStatus.PROCESSING
-    return TransactionStatus.PARKED if known else None
-
-
-async def _waiting_for(client: Client, identifier: str) -> WaitingFor | None:
-    """What a transaction waits for, as its workflow shows. No worker has to run for this.
-
-    Raises:
-        UnavailableError: Temporal did not answer.
-    """
-    try:
-        described = await client.get_workflow_handle(identifier).describe(rpc_timeout=_RPC_TIMEOUT)
-    except RPCError as error:
-        raise _unavailable(error) from error
-    if described.status is not WorkflowExecutionStatus.RUNNING:
-        return None
-    return waiting_for_of(described.typed_search_attributes)
+        if described.status is not WorkflowExecutionStatus.RUNNING:
+            ended = Carrier(identifier, TransactionStatus.PARKED)
+            continue
+        shown = described.typed_search_attributes
+        if is_parked(shown):
+            return Carrier(identifier, TransactionStatus.PARKED)
+        return Carrier(identifier, TransactionStatus.PROCESSING, waiting_for_of(shown))
+    return ended
 
 
 def _standing(recorded: TransactionResult, by_workflow: TransactionStatus | None) -> TransactionResult:

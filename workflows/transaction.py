@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from activities.casa import CasaActivities, LinkedInstruction
 from activities.exchange_rate import ExchangeRateActivities, Quotation, RateInquiry
 from activities.notification import NotificationActivities, Publication
-from ledger.commands import REVERSE, SETTLE_TO, Command, OperatorAction
+from ledger.commands import APPROVE, DECLINE, REVERSE, SETTLE_TO, Command, OperatorAction
 from ledger.decisions import Decision, LegName
 from ledger.postings import Posting, booked_debit, conversion_pair, conversion_refusal, first_posting
 from ledger.rates import Conversion, convert
@@ -24,7 +24,7 @@ from workflows import policies, visibility
 from workflows.parking import ParkedTransaction, Remedies
 from workflows.services import call, uninterrupted
 from workflows.transit import Transit
-from workflows.waiting import APPROVE, CANCELLED, DECLINE, Waits, booking_day
+from workflows.waiting import CANCELLED, Waits, booking_day
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from ledger.approvals import ApprovalStage
+from ledger.commands import APPROVE, CANCEL
 from ledger.errors import ApprovalExpiredError, NotCancellableError, NotWaitingError, SamePrincipalError
 from ledger.refusals import Refusal, RefusalCode
 from ledger.results import WaitingFor, WaitingKind
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ledger.errors import CasaflowError
     from ledger.requests import TransactionRequest
 
-APPROVE: Final = "approve"
-DECLINE: Final = "decline"
-CANCEL: Final = "cancel"
 CANCELLED: Final = Refusal(code=RefusalCode.CANCELLED, detail="it was cancelled before posting had begun")
 
 

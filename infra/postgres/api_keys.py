@@ -25,12 +25,14 @@ Answer = TypeVar("Answer")
 ALL_SCOPES: Final = ("all",)
 """A key with it may do everything for its tenant."""
 STANDARD_SCOPE: Final = "standard"
-"""Everything but to approve and to decline. Any key of the API may look."""
+"""Everything but to approve, to decline and to override. Any key of the API may look."""
 APPROVING_SCOPE: Final = "transactions:approve"
 """To approve and to decline, and nothing else but to look."""
+OVERRIDING_SCOPE: Final = "transactions:override"
+"""To have limits and balance not count; beside `standard`, since it is said with a transaction."""
 PAYLOADS_SCOPE: Final = "payloads"
 """May have Temporal's payloads decoded, those of all tenants; so `all`, which is of one tenant, doesn't contain it."""
-SCOPES: Final = (*ALL_SCOPES, STANDARD_SCOPE, APPROVING_SCOPE, PAYLOADS_SCOPE)
+SCOPES: Final = (*ALL_SCOPES, STANDARD_SCOPE, APPROVING_SCOPE, OVERRIDING_SCOPE, PAYLOADS_SCOPE)
 
 _PLAINTEXT: Final = re.compile(r"casaflow_(?P<key_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _INSERT = text("""

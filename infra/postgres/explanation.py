@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Both sides of every leg. By account, since the journals' keys begin with it.
+# Both sides of every leg. By account, since the journals' keys begin with it; an operator may have settled to one that isn't the request's.
 _ENTRIES: Final = text("""
     WITH named AS (
         SELECT t.tenant, t.transaction_id, a.account_id
           FROM transaction t CROSS JOIN LATERAL transaction_accounts(t.request) AS a
-         WHERE t.tenant = :tenant AND t.transaction_id = CAST(:transaction_id AS uuid))
+         WHERE t.tenant = :tenant AND t.transaction_id = CAST(:transaction_id AS uuid)
+         UNION
+        SELECT tenant, transaction_id, detail ->> 'account_id' FROM operator_action
+         WHERE tenant = :tenant AND transaction_id = CAST(:transaction_id AS uuid) AND action = 'settle_to')
     SELECT account_id, false AS internal, leg, amount, currency, CAST(NULL AS numeric) AS balance_after, posted_at
       FROM offline_entry JOIN named USING (tenant, account_id, transaction_id)
     UNION ALL
@@ -55,9 +58,8 @@ _REVERSALS: Final = text("""
      WHERE tenant = :tenant AND reverses = CAST(:transaction_id AS uuid)
      ORDER BY submitted_at
 """)
-_HAS_ACTIONS: Final = text("SELECT to_regclass('operator_action') IS NOT NULL")
 _ACTIONS: Final = text("""
-    SELECT action, by, reason, at FROM operator_action
+    SELECT action, by, reason, at, detail FROM operator_action
      WHERE tenant = :tenant AND transaction_id = CAST(:transaction_id AS uuid)
      ORDER BY position
 """)
@@ -90,15 +92,11 @@ class PostgresExplanations:
                 entries=await _models(connection, _ENTRIES, whose, Entry),
                 events=await _models(connection, _EVENTS, event_ids, StoredEvent),
                 consumptions=await _models(connection, _CONSUMPTIONS, event_ids, Consumption),
-                actions=await _models(connection, _ACTIONS, whose, OperatorAction) if await _has_actions(connection) else (),
+                actions=await _models(connection, _ACTIONS, whose, OperatorAction),
                 reversals=tuple((await connection.execute(_REVERSALS, whose)).scalars()),
             )
 
         return await self._database.run(work)
-
-
-async def _has_actions(connection: AsyncConnection) -> bool:
-    return bool((await connection.execute(_HAS_ACTIONS)).scalar_one())
 
 
 async def _models(connection: AsyncConnection, query: TextClause, values: Mapping[str, Any], model: type[Model]) -> tuple[Model, ...]:

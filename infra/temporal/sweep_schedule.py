@@ -34,6 +34,7 @@ SCHEDULE_ID: Final = "casaflow-sweep"
 SWEEP_WORKFLOW: Final = "SweepWorkflow"
 _CATCH_UP: Final = timedelta(minutes=1)
 """A sweep that was missed for longer is not made up for: the next one finds the same."""
+_RPC_TIMEOUT: Final = timedelta(seconds=5)
 _NOTE: Final = "Settles transactions whose workflow was terminated, failed or is forgotten. Made by casaflow's workers."
 
 
@@ -70,9 +71,9 @@ async def ensure_sweep_schedule(client: Client, *, task_queue: str, every: timed
 
     try:
         try:
-            await client.create_schedule(identifier, wanted)
+            await client.create_schedule(identifier, wanted, rpc_timeout=_RPC_TIMEOUT)
         except ScheduleAlreadyRunningError:
-            await client.get_schedule_handle(identifier).update(changed)
+            await client.get_schedule_handle(identifier).update(changed, rpc_timeout=_RPC_TIMEOUT)
     except RPCError as error:
         detail = f"{error.status.name.lower().replace('_', ' ')}: {error.message}"
         raise UnavailableError(part="temporal", detail=detail) from error

@@ -40,10 +40,9 @@ from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.services import Services
 from starter.api.watch import Watch
-from starter.decisions import Decisions
+from starter.commands import Commands
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
-from starter.operators import Operators
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -101,8 +100,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             starter=TransactionStarter(
                 temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
             ),
-            decisions=Decisions(temporal, recorded, settings.signing_secrets),
-            operators=Operators(temporal, settings.signing_secrets),
+            commands=Commands(temporal, recorded, settings.signing_secrets),
         )
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():

@@ -8,12 +8,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from infra.postgres.api_keys import Principal
+from ledger.commands import APPROVE, CANCEL, DECLINE
 from ledger.ids import parse_transaction_id
 from starter.api.answers import LOCATION
 from starter.api.models import DecisionBody, TransactionView
 from starter.api.services import Approver, Authenticated, Services, UsesServices
 from starter.api.transactions import Prefer, wait_seconds_of
-from starter.decisions import APPROVE, CANCEL, DECLINE
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
 
@@ -79,7 +79,7 @@ async def _decide(
     response: Response,
 ) -> TransactionView:
     identifier = parse_transaction_id(transaction_id)
-    await services.decisions.send(
+    await services.commands.send(
         action,
         tenant=principal.tenant,
         transaction_id=identifier,

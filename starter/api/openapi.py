@@ -45,11 +45,13 @@ _OF_ALL: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "PostgreSQL or Temporal did not answer. The same request again settles it.",
 }
 _OF_INPUT: Final = {HTTPStatus.UNPROCESSABLE_ENTITY: "A field breaks a rule. Nothing was done."}
+_OF_CHANGES: Final = {HTTPStatus.FORBIDDEN: "The key lacks the scope `standard` (`missing-scope`). Nothing was done."}
 _OF_BODIES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large."}
 _HEADERS: Final = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "How to authenticate."},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds after which to try again."},
 }
+_SAFE_METHODS: Final = frozenset({"get", "head"})
 _REFERENCE: Final = "#/components/schemas/{model}"
 
 
@@ -64,8 +66,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         for operations in made["paths"].values():
-            for operation in operations.values():
-                _describe_errors(operation)
+            for method, operation in operations.items():
+                _describe_errors(operation, changes=method not in _SAFE_METHODS)
         schemas = made["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors, which nobody gets
             schemas.pop(name, None)
@@ -75,7 +77,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _describe_errors(operation: dict[str, Any]) -> None:
+def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
     if "security" not in operation:  # health, which answers in its own words
         return
     responses = operation["responses"]
@@ -85,6 +87,8 @@ def _describe_errors(operation: dict[str, Any]) -> None:
         common |= _OF_INPUT
     if "requestBody" in operation:
         common |= _OF_BODIES
+    if changes:
+        common |= _OF_CHANGES
     for status, description in common.items():
         responses.setdefault(str(status.value), {"description": description})
     for status, response in responses.items():

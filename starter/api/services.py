@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
-    from starter.decisions import Decisions
+    from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
-    from starter.operators import Operators
     from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -46,8 +45,7 @@ class Services:
     starter: TransactionStarter
     explanations: Explanations
     standing_orders: StandingOrderDesk
-    decisions: Decisions
-    operators: Operators
+    commands: Commands
 
 
 def _services(request: Request) -> Services:
@@ -62,17 +60,17 @@ _documented = HTTPBearer(auto_error=False, description="An API key of `casaflow 
 def _principal(request: Request, _in_the_openapi_document: Annotated[object, Depends(_documented)]) -> Principal:
     principal: Principal = request.state.principal
     if request.method not in _SAFE_METHODS:
-        _require(principal, STANDARD_SCOPE)
+        require(principal, STANDARD_SCOPE)
     return principal
 
 
 def _approver(request: Request, _in_the_openapi_document: Annotated[object, Depends(_documented)]) -> Principal:
     principal: Principal = request.state.principal
-    _require(principal, APPROVING_SCOPE)
+    require(principal, APPROVING_SCOPE)
     return principal
 
 
-def _require(principal: Principal, scope: str) -> None:
+def require(principal: Principal, scope: str) -> None:
     """Let pass whose key has the scope.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import structlog
 from fastapi import APIRouter, Header, Response
 
-from infra.postgres.api_keys import Principal
+from infra.postgres.api_keys import OVERRIDING_SCOPE, Principal
 from ledger.accounts import Account, AccountKind
 from ledger.commands import RETRY, REVERSE, SETTLE_TO
 from ledger.errors import InvalidInputError, TransactionNotFinalError, UnknownAccountError
@@ -31,7 +31,7 @@ from ledger.results import TransactionStatus
 from ledger.reversals import reversal_request, reversible
 from starter.api.answers import LOCATION, answer
 from starter.api.models import CaptureBody, OverrideBody, RetryBody, ReversalBody, SettlementBody, TransactionBody, TransactionView
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import Authenticated, Services, UsesServices, require
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
 
@@ -48,10 +48,11 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 _COMMANDED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": TransactionView, "description": "It is final.", "headers": LOCATION},
     202: {"model": TransactionView, "description": "It goes on, or is parked again; look it up at Location.", "headers": LOCATION},
-    403: {"description": "The workers trust no secret of this API."},
+    403: {"description": "The key lacks the scope `standard`, or the workers trust no secret of this API."},
     404: {"description": "The tenant has no such transaction."},
     409: {"description": "The transaction is not parked, or is parked where this can't mend it."},
 }
+_MAY_OVERRIDE: Final = answer(403, "The key lacks the scope `standard`; or `transactions:override`, where there is an override.")
 IdempotencyKey = Annotated[str | None, Header(description="A request with the same key and body joins the first one.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when final, after N seconds at most (RFC 7240).")]
 _NEEDS_A_DEBTOR: Final = "must be left out: it concerns a debtor, and there is none"
@@ -65,7 +66,7 @@ _LATER_FIELDS: Final = {
 @router.post(
     "",
     status_code=HTTPStatus.ACCEPTED,
-    responses={**ANSWERS, 409: {"description": "The transaction_id was used before with other content."}},
+    responses={**ANSWERS, **_MAY_OVERRIDE, 409: {"description": "The transaction_id was used before with other content."}},
 )
 async def submit(
     body: TransactionBody,
@@ -84,6 +85,7 @@ async def submit(
     status_code=HTTPStatus.ACCEPTED,
     responses={
         **ANSWERS,
+        **_MAY_OVERRIDE,
         404: {"description": "The tenant has no such transaction."},
         409: {"description": "The transaction is still under way, or the reversal's transaction_id was used before with other content."},
     },
@@ -153,7 +155,7 @@ async def _commanded(
     """
     if reason is None:
         raise InvalidInputError(field="reason", value=None, rule="must be given: it is recorded with the transaction")
-    await services.operators.command(
+    await services.commands.send(
         action,
         tenant=principal.tenant,
         transaction_id=transaction_id,
@@ -206,7 +208,9 @@ async def _request(body: TransactionBody, services: Services, principal: Princip
         InvalidInputError: a field breaks a rule.
         UnknownAccountError: an account doesn't exist, or is the bank's own.
         IdempotencyKeyConflictError: the key was used with another body.
+        MissingScopeError: it has an override, for which the API key has no scope.
     """
+    _check_override(body.override, principal)
     check_key(idempotency_key)
     given_id = parse_transaction_id(body.transaction_id) if body.transaction_id is not None else None
     money = Money.parse(body.amount, body.currency)
@@ -248,7 +252,9 @@ async def _reversal(
         TransactionNotFinalError: it is still under way.
         InvalidInputError: a field breaks a rule; an amount above what is left is the ledger's to refuse.
         IdempotencyKeyConflictError: the key was used with another body, or for another transaction.
+        MissingScopeError: it has an override, for which the API key has no scope.
     """
+    _check_override(body.override, principal)
     check_key(idempotency_key)
     given = parse_transaction_id(body.transaction_id) if body.transaction_id is not None else None
     # Before the reversal is looked for: what it has taken back meanwhile is then in its record, and not missing here.
@@ -429,6 +435,11 @@ def _fee(body: TransactionBody, debtor: Account | None) -> Money | None:
     if fee.currency != debtor.currency:
         raise InvalidInputError(field="fee.currency", value=fee.currency, rule=f"must be the debtor's currency ({debtor.currency})")
     return fee
+
+
+def _check_override(body: OverrideBody | None, principal: Principal) -> None:
+    if body is not None:
+        require(principal, OVERRIDING_SCOPE)
 
 
 def _override(body: OverrideBody | None, principal: Principal) -> Override | None:

@@ -30,17 +30,19 @@ from ledger.commands import OperatorAction
 from ledger.decisions import Decision, LegName
 from ledger.errors import UnavailableError
 from ledger.events import Event
-from ledger.ids import workflow_id
+from ledger.ids import settlement_id, workflow_id
 from ledger.ports import CasaLedger, EventPublisher, ExchangeRates
 from ledger.postings import LinkedPosting, Posting
 from ledger.rates import ExchangeRate
 from ledger.requests import TransactionRequest
 from ledger.results import Rejection, TransactionResult, TransactionStatus
+from ledger.visibility import FINGERPRINT_MEMO
 from starter.submit import TemporalConnection, TransactionStarter
 from tests.replay.recordings import IDENTITY
 from tests.unit.ledger.builders import request
 from tests.workflow.operators import SECRET
 from worker import transaction_worker
+from workflows import visibility
 from workflows.transaction import TransactionWorkflow
 
 Handle = WorkflowHandle[TransactionWorkflow, TransactionResult]
@@ -118,7 +120,7 @@ class TroubledPublisher:
 
 @dataclass
 class RecordedBank:
-    """Accounts A (100.00 EUR) and B (empty, EUR), C (CZK), and whoever carries their transactions."""
+    """Accounts A (100.00 EUR), B and D (empty, EUR), C (CZK), and whoever carries their transactions."""
 
     client: Client
     starter: TransactionStarter
@@ -144,7 +146,7 @@ class RecordedBank:
         return f"{self.prefix}-{letter}"
 
     async def open(self) -> None:
-        for letter, currency in (("A", "EUR"), ("B", "EUR"), ("C", "CZK")):
+        for letter, currency in (("A", "EUR"), ("B", "EUR"), ("C", "CZK"), ("D", "EUR")):
             await self.accounts.open_account(
                 tenant=DEFAULT_TENANT, account_id=self.account_id(letter), currency=currency, kind=AccountKind.CURRENT
             )
@@ -162,6 +164,19 @@ class RecordedBank:
         """Start what was asked, as the API would."""
         await self.starter.submit(asked, wait_seconds=0)
         return self.client.get_workflow_handle_for(TransactionWorkflow.run, workflow_id(asked.tenant, asked.transaction_id))
+
+    async def settle(self, asked: TransactionRequest, *, found: str) -> Handle:
+        """Start the run that settles what was asked, as the sweep would that found its workflow so."""
+        return await self.client.start_workflow(
+            TransactionWorkflow.run,
+            asked.model_copy(update={"settles": found}),
+            id=settlement_id(asked.tenant, asked.transaction_id),
+            task_queue=self.settings.task_queue,
+            memo={FINGERPRINT_MEMO: asked.fingerprint},
+            search_attributes=visibility.attributes_of_settlement(asked, found),
+            static_summary=visibility.settlement_summary(asked),
+            static_details=visibility.settlement_details(asked, found),
+        )
 
     def request(
         self, *, debtor: str | None = None, creditor: str | None = None, amount: str = "12.50", currency: str = "EUR", **fields: Any

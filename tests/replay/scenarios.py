@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from infra.postgres.ledger import PostgresLedger
 from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
-from ledger.commands import RETRY
+from ledger.commands import RETRY, REVERSE, SETTLE_TO
 from ledger.decisions import LegName
 from ledger.errors import LedgerIntegrityError
 from ledger.money import Money
@@ -179,6 +179,57 @@ async def _defect_at_the_first_leg(bank: RecordedBank) -> Handle:
         handle = await bank.start(debtor="A", creditor="B")
         await eventually(lambda: _closed(handle))
         return handle
+
+
+async def _parked_and_settled_to_another(bank: RecordedBank) -> Handle:
+    return await _parked_and_moved_on(bank, SETTLE_TO, account_id=bank.account_id("D"), currency="EUR")
+
+
+async def _parked_and_reversed(bank: RecordedBank) -> Handle:
+    return await _parked_and_moved_on(bank, REVERSE)
+
+
+async def _parked_and_moved_on(bank: RecordedBank, action: str, **fields: Any) -> Handle:
+    bank.troubles.errors[LegName.CREDIT].append(DEFECT)
+    async with bank.worker():
+        handle = await bank.start(debtor="A", creditor="B")
+        await eventually(lambda: _is_parked(handle), seconds=30)
+        await command(handle, action, **fields)
+        return await _ended(handle)
+
+
+async def _plain_linked(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="B", linked=True))
+
+
+async def _plain_linked_across_currencies(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.start(debtor="A", creditor="C", linked=True))
+
+
+async def _plain_linked_refused(bank: RecordedBank) -> Handle:
+    await bank.accounts.change_status("main", bank.account_id("B"), StatusChange.FREEZE_CREDITS, by="teller")
+    return await _plain_linked(bank)
+
+
+async def _settled_though_never_begun(bank: RecordedBank) -> Handle:
+    async with bank.worker():
+        return await _ended(await bank.settle(bank.request(debtor="A", creditor="B", linked=True), found="terminated"))
+
+
+async def _settled_half_way(bank: RecordedBank) -> Handle:
+    """The debit is posted, and whoever posted it is no more."""
+    asked = bank.request(debtor="A", creditor="B")
+    ledger: PostgresLedger = bank.parts["ledger"]
+    await ledger.post(first_posting(asked, conversion=None, booking_date=asked.submitted_at.date()))
+    async with bank.worker():
+        return await _ended(await bank.settle(asked, found="terminated"))
+
+
+async def _settled_half_way_and_credit_refused(bank: RecordedBank) -> Handle:
+    await bank.accounts.change_status("main", bank.account_id("B"), StatusChange.FREEZE_CREDITS, by="teller")
+    return await _settled_half_way(bank)
 
 
 async def _linked(bank: RecordedBank, **fields: Any) -> Handle:
@@ -375,6 +426,14 @@ SCENARIOS = {
     "linked-rejected-insufficient-funds": Scenario(_linked_refused, REJECTED, RefusalCode.INSUFFICIENT_FUNDS),
     "linked-rejected-cancelled-at-once": Scenario(_linked_cancelled, REJECTED, RefusalCode.CANCELLED),
     "linked-failed-defect": Scenario(_linked_defect, None),
+    "linked-plain-completed": Scenario(_plain_linked, COMPLETED),
+    "linked-plain-completed-cross-currency": Scenario(_plain_linked_across_currencies, COMPLETED),
+    "linked-plain-rejected-credit-refused": Scenario(_plain_linked_refused, REJECTED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
+    "completed-after-parking-and-settling-to-another": Scenario(_parked_and_settled_to_another, COMPLETED),
+    "reversed-after-parking-by-an-operator": Scenario(_parked_and_reversed, REVERSED, RefusalCode.REVERSED_BY_OPERATOR),
+    "settlement-rejected-abandoned": Scenario(_settled_though_never_begun, REJECTED, RefusalCode.ABANDONED),
+    "settlement-completed-half-done": Scenario(_settled_half_way, COMPLETED),
+    "settlement-reversed-half-done": Scenario(_settled_half_way_and_credit_refused, REVERSED, RefusalCode.ACCOUNT_CREDIT_FROZEN),
     "balancing-completed": Scenario(_balancing, COMPLETED),
     "reversal-completed-cross-currency": Scenario(_reversal, COMPLETED),
     "waited-approved": Scenario(_approved, COMPLETED),

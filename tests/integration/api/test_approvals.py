@@ -181,6 +181,25 @@ async def test_a_credit_that_is_declined_is_given_back(teller: Bank, approver: B
     assert await teller.ledger(accounts[0]) == before
 
 
+async def test_a_settlement_run_that_waits_for_the_approval_says_so_and_takes_it(
+    teller: Bank, approver: Bank, accounts: tuple[str, str], temporal: Client, stack: RunningStack
+) -> None:
+    before = await teller.ledger(accounts[1])
+    waiting = await _submit(teller, accounts, "10.00", approval={"before": "credit"})
+    identifier = waiting["transaction_id"]
+    await temporal.get_workflow_handle(workflow_id(teller.tenant, identifier)).terminate()
+    assert (await _read(teller, identifier))["status"] == "parked"
+    assert_problem(await _decide(approver, identifier, "approve"), 409, "not-waiting")
+    swept = stack.casaflow("sweep", "--older-than", "0", "--json")
+    assert identifier in swept.stdout, swept.stderr
+    async with asyncio.timeout(60):
+        while (shown := await _read(approver, identifier))["waiting_for"] is None:  # noqa: ASYNC110  the API tells nobody
+            await asyncio.sleep(0.1)
+    assert (shown["status"], shown["waiting_for"]) == ("processing", waiting["waiting_for"])
+    assert (await _decide(approver, identifier, "approve")).json()["status"] == "completed"
+    assert float(await teller.ledger(accounts[1])) - float(before) == 10
+
+
 async def test_a_credit_that_is_approved_is_posted(teller: Bank, approver: Bank, accounts: tuple[str, str]) -> None:
     before = await teller.ledger(accounts[1])
     identifier = (await _submit(teller, accounts, "10.00", approval={"before": "credit"}))["transaction_id"]

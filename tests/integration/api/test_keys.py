@@ -5,9 +5,9 @@ import uuid
 import httpx
 import pytest
 
-from infra.postgres.api_keys import PostgresApiKeys
+from infra.postgres.api_keys import OVERRIDING_SCOPE, STANDARD_SCOPE, PostgresApiKeys
 from infra.postgres.database import Database
-from tests.integration.api.bank import Bank, Records, assert_problem
+from tests.integration.api.bank import Bank, Records, assert_problem, bank_at
 from tests.stack_fixtures import RunningStack
 
 ENDPOINTS = [
@@ -112,6 +112,31 @@ async def test_principal_is_recorded_as_submitter(colleague: Bank, records: Reco
     answer = await colleague.submit({"creditor": account, "amount": "1.00", "currency": "EUR"})
     query = "SELECT submitted_by FROM transaction WHERE tenant = %s AND transaction_id = %s"
     assert records.one(query, colleague.tenant, answer.json()["transaction_id"]) == "colleague"
+
+
+async def test_an_override_takes_a_scope_of_its_own_and_nothing_is_done_without_it(
+    bank: Bank, stack: RunningStack, records: Records
+) -> None:
+    account = await bank.open(funds="10.00")
+    original = (await bank.submit({"creditor": account, "amount": "1.00", "currency": "EUR"})).json()["transaction_id"]
+    body = {"debtor": account, "amount": "50.00", "currency": "EUR", "override": {"reason": "court order 7/26"}}
+    reverse, reversal = f"/v1/transactions/{original}/reverse", {"override": {"reason": "court order 7/26"}}
+    before = records.counts(bank.tenant)
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="plain", scopes=(STANDARD_SCOPE,)) as plain:
+        refused = await plain.submit(body, headers={"Idempotency-Key": "k"})
+        assert_problem(refused, 403, "missing-scope")
+        assert "transactions:override" in refused.json()["detail"]
+        assert_problem(await plain.http.post(reverse, json=reversal), 403, "missing-scope")
+        assert records.counts(bank.tenant) == before
+        without = {name: value for name, value in body.items() if name != "override"}
+        assert (await plain.submit(without)).json()["reason"]["code"] == "insufficient-funds"
+    scopes = (STANDARD_SCOPE, OVERRIDING_SCOPE)
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="chief", scopes=scopes) as chief:
+        assert (await chief.submit(body)).json()["override"] == {"by": "chief", "reason": "court order 7/26"}
+        done = await chief.http.post(reverse, json=reversal, headers={"Prefer": "wait=30"})
+        assert done.json()["status"] == "completed", done.text
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="only", scopes=(OVERRIDING_SCOPE,)) as only:
+        assert_problem(await only.submit(body), 403, "missing-scope")
 
 
 async def test_only_a_hash_of_the_secret_is_stored(bank: Bank, records: Records) -> None:

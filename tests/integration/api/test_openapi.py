@@ -20,9 +20,11 @@ STATUSES = {
     ("post", "/v1/transactions"): {"200", "201", "202", "409", "413", "422"},
     ("get", "/v1/transactions/{transaction_id}"): {"200", "404", "422"},
     ("post", "/v1/transactions/{transaction_id}/reverse"): {"200", "201", "202", "404", "409", "413", "422"},
-    ("post", "/v1/transactions/{transaction_id}/approve"): {"200", "202", "403", "404", "409", "413", "422"},
-    ("post", "/v1/transactions/{transaction_id}/decline"): {"200", "202", "403", "404", "409", "413", "422"},
+    ("post", "/v1/transactions/{transaction_id}/approve"): {"200", "202", "404", "409", "413", "422"},
+    ("post", "/v1/transactions/{transaction_id}/decline"): {"200", "202", "404", "409", "413", "422"},
     ("post", "/v1/transactions/{transaction_id}/cancel"): {"200", "202", "404", "409", "413", "422"},
+    ("post", "/v1/transactions/{transaction_id}/retry"): {"200", "202", "404", "409", "413", "422"},
+    ("post", "/v1/transactions/{transaction_id}/settle"): {"200", "202", "404", "409", "413", "422"},
     ("post", "/v1/holds"): {"200", "201", "409", "413", "422"},
     ("get", "/v1/holds/{hold_id}"): {"200", "404", "422"},
     ("post", "/v1/holds/{hold_id}/void"): {"200", "404", "409", "422"},
@@ -35,7 +37,7 @@ STATUSES = {
     ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
 }
-"""What each endpoint answers with, beside 401, 500 and 503."""
+"""What each endpoint answers with, beside 401, 500 and 503, and 403 where something is changed."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,8 @@ async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(documen
     operation = document["paths"][path][method]
     assert operation["security"] == [{"HTTPBearer": []}]
     responses = operation["responses"]
-    assert set(responses) == STATUSES[method, path] | {"401", "500", "503"}
+    # Whoever may come in may look; to change something takes a scope.
+    assert set(responses) == STATUSES[method, path] | {"401", "500", "503"} | (set() if method == "get" else {"403"})
     for status, response in responses.items():
         (media_type,) = response["content"]
         assert response["description"]
@@ -80,6 +83,13 @@ async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(documen
     assert "WWW-Authenticate" in responses["401"]["headers"]
     if path in {"/v1/transactions", "/v1/transactions/{transaction_id}/reverse"}:
         assert all("Location" in responses[status]["headers"] for status in ("200", "201", "202"))
+
+
+async def test_every_endpoint_that_changes_something_says_which_scope_it_takes(document: dict[str, Any]) -> None:
+    changing = {(method, path) for path, operations in document["paths"].items() for method in operations if method != "get"}
+    assert changing
+    for method, path in changing:
+        assert "scope `" in document["paths"][path][method]["responses"]["403"]["description"], (method, path)
 
 
 async def test_every_endpoint_is_documented(document: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from infra.temporal.sweep_schedule import SCHEDULE_ID
 from ledger.holds import Hold
 from ledger.ids import hold_workflow_id, settlement_id, workflow_id
 from ledger.requests import TransactionRequest
-from tests.integration.api.bank import Bank, Records
+from tests.integration.api.bank import Bank, Records, assert_problem
 from tests.integration.api.test_parked import _defect
 from tests.stack_fixtures import RunningStack
 from tests.unit.ledger.builders import request
@@ -91,6 +91,10 @@ async def test_a_burnt_id_of_which_nothing_is_posted_gets_an_answer(bank: Bank, 
     )
     await handle.terminate()
     assert (await bank.submit(body, wait_seconds=1)).json()["status"] == "parked"
+    # It is known, though the ledger has never heard of it, and nothing takes a command for it.
+    transaction = f"/v1/transactions/{asked.transaction_id}"
+    for action, code in (("cancel", "not-cancellable"), ("retry", "transaction-not-parked")):
+        assert_problem(await bank.http.post(f"{transaction}/{action}", json={"reason": "why"}), 409, code)
     assert _sweep(stack)[asked.transaction_id] == "terminated"
     await temporal.get_workflow_handle(settlement_id(bank.tenant, asked.transaction_id)).result()
     for answer in (await bank.submit(body), await bank.http.get(f"/v1/transactions/{asked.transaction_id}")):

@@ -15,13 +15,14 @@ from infra.postgres.database import Database
 from infra.postgres.transactions import PostgresTransactions
 from infra.settings import Settings
 from ledger.approvals import ApprovalAsked, ApprovalStage
+from ledger.commands import APPROVE
 from ledger.errors import UnavailableError
 from ledger.ids import workflow_id
 from ledger.refusals import RefusalCode
 from ledger.requests import TransactionRequest
 from ledger.results import TransactionResult, TransactionStatus, WaitingKind
-from starter import decisions
-from starter.decisions import APPROVE, Decisions
+from starter import commands
+from starter.commands import Commands
 from starter.submit import Submission, TemporalConnection
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.faults.worker_process import worker_process
@@ -34,12 +35,12 @@ SECRET = "s" * 32
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workers of these tests obey what :func:`_decisions` signs."""
+    """The workers of these tests obey what :func:`_commands` signs."""
     monkeypatch.setenv("CASAFLOW_COMMAND_SECRETS", SECRET)
 
 
-def _decisions(settings: Settings, database: Database) -> Decisions:
-    return Decisions(TemporalConnection(settings), PostgresTransactions(database), [SECRET.encode()])
+def _commands(settings: Settings, database: Database) -> Commands:
+    return Commands(TemporalConnection(settings), PostgresTransactions(database), [SECRET.encode()])
 
 
 async def _start(bank: Bank, **fields: Any) -> tuple[TransactionRequest, Handle]:
@@ -64,14 +65,14 @@ async def _until_it_waits(bank: Bank, asked: TransactionRequest) -> Submission:
     return found
 
 
-async def _approve(deciding: Decisions, asked: TransactionRequest) -> None:
-    await deciding.send(APPROVE, tenant=asked.tenant, transaction_id=asked.transaction_id, by="colleague", reason=None, wait_seconds=60)
+async def _approve(giving: Commands, asked: TransactionRequest) -> None:
+    await giving.send(APPROVE, tenant=asked.tenant, transaction_id=asked.transaction_id, by="colleague", reason=None, wait_seconds=60)
 
 
-async def _taken(deciding: Decisions, asked: TransactionRequest) -> bool:
+async def _taken(giving: Commands, asked: TransactionRequest) -> bool:
     """Approve, as one does who is told that no worker is there yet."""
     try:
-        await _approve(deciding, asked)
+        await _approve(giving, asked)
     except UnavailableError:
         return False
     return True
@@ -91,12 +92,12 @@ async def test_a_wait_outlives_a_killed_worker_and_the_next_one_takes_the_approv
     assert found.request is not None
     assert found.request.amount == asked.amount
     assert len(found.result.legs) == (before is ApprovalStage.CREDIT)
-    deciding = _decisions(settings, database)
-    monkeypatch.setattr(decisions, "ACCEPTED_WITHIN", dt.timedelta(seconds=2))
+    giving = _commands(settings, database)
+    monkeypatch.setattr(commands, "ACCEPTED_WITHIN", dt.timedelta(seconds=2))
     with pytest.raises(UnavailableError, match="no worker took the command"):
-        await _approve(deciding, asked)
+        await _approve(giving, asked)
     with worker_process(settings, tmp_path):
-        await eventually(lambda: _taken(deciding, asked), seconds=240)
+        await eventually(lambda: _taken(giving, asked), seconds=240)
         assert (await handle.result()).status is TransactionStatus.COMPLETED
     rows = bank.rows("SELECT leg FROM decision WHERE tenant = %(tenant)s ORDER BY leg")
     assert [row["leg"] for row in rows] == ["credit", "debit"]
