@@ -95,11 +95,19 @@ class ParkedTransaction:
             return
         self._asked_by_signal = True
 
-    async def _park(self, what: str, *, why: str, remedies: Remedies) -> Command | None:
-        """Stand still, visibly, until an operator has said what to do; None: the signal of an earlier version asked for another try."""
+    def _show_failure(self, defect: ApplicationError) -> None:
+        """Have the failure's type found before it fails the workflow. Histories of earlier versions have no such step."""
+        if defect.type is not None and workflow.patched("failures-have-types"):
+            workflow.upsert_search_attributes(visibility.attributes_of_failure(defect.type))
+
+    async def _park(self, what: str, *, why: str, remedies: Remedies, reason: str | None = None) -> Command | None:
+        """Stand still, visibly, until an operator has said what to do; None: the signal of an earlier version asked for another try.
+
+        `reason` is what operators can filter by: the defect's type, or the code of a refusal.
+        """
         self._asked_by_signal, self._command, self._remedies = False, None, remedies
         self._result = self._result.model_copy(update={"status": TransactionStatus.PARKED})
-        workflow.upsert_search_attributes(visibility.attributes_of(self._result))
+        workflow.upsert_search_attributes(visibility.attributes_of_parked(self._result, reason))
         self._show(visibility.parked_details(self._request, self._result, what=what, why=why, remedies=remedies))
         await workflow.wait_condition(lambda: self._asked_by_signal or self._command is not None)
         command, self._remedies, self._command = self._command, None, None
@@ -107,7 +115,7 @@ class ParkedTransaction:
             action = OperatorAction.of(command)
             await call(CasaActivities.record_action, action, policy=policies.POSTING, summary=visibility.action_summary(action))
             self._result = self._result.model_copy(update={"status": TransactionStatus.PROCESSING})
-            workflow.upsert_search_attributes(visibility.attributes_of(self._result))
+            workflow.upsert_search_attributes(visibility.attributes_of_resumed(self._result))
         self._show("")
         return command
 

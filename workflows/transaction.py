@@ -56,6 +56,13 @@ class TransactionWorkflow(ParkedTransaction):
 
         A run that settles what another one has left ends what is half done, and rejects what was not begun.
         """
+        try:
+            return await self._carried_out(request)
+        except ApplicationError as defect:
+            self._show_failure(defect)
+            raise
+
+    async def _carried_out(self, request: TransactionRequest) -> TransactionResult:
         booking_date = booking_day(request)
         try:
             refusal = await self._refusal_before_posting(request)
@@ -180,11 +187,11 @@ class TransactionWorkflow(ParkedTransaction):
         debited = next((leg for leg in self._result.legs if leg.leg is LegName.DEBIT and leg.posted), None)
         what = "the rate for the next leg"
         if debited is None or not self._request.is_plain:
-            await self._park(what, why=refusal.detail, remedies=Remedies())
+            await self._park(what, why=refusal.detail, remedies=Remedies(), reason=refusal.code)
             return False
         refused = [leg for leg in self._result.legs if not leg.posted]
         transit = Transit(debit=booked_debit(self._request, debited), debited=debited, conversion=None, refused=refused)
-        command = await self._park(what, why=refusal.detail, remedies=transit.remedies)
+        command = await self._park(what, why=refusal.detail, remedies=transit.remedies, reason=refusal.code)
         if command is None or command.action not in {SETTLE_TO, REVERSE}:
             return False
         await self._bring(transit, transit.after(transit.compensation(), command))
@@ -229,17 +236,18 @@ class TransactionWorkflow(ParkedTransaction):
             try:
                 decision = await self._post(posting)
             except ApplicationError as defect:
-                why = f"{defect.type}: {defect.message}"
+                why, reason = f"{defect.type}: {defect.message}", defect.type
             else:
                 if decision.posted:
                     break
                 why = decision.refusal.detail if decision.refusal is not None else "it was refused"
+                reason = decision.refusal.code if decision.refusal is not None else None
                 if posting.leg is LegName.CREDIT:
                     transit.refused.append(decision)
                     if posting.account is None:
                         posting = transit.compensation()
                         continue
-            command = await self._park(visibility.leg_summary(posting), why=why, remedies=transit.remedies)
+            command = await self._park(visibility.leg_summary(posting), why=why, remedies=transit.remedies, reason=reason)
             posting = transit.after(posting, command)
         self._show("")
 

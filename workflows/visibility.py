@@ -59,6 +59,23 @@ def attributes_of(result: TransactionResult) -> list[SearchAttributeUpdate[str]]
     return [status] if result.reason is None else [status, _REASON.value_set(result.reason.code.value)]
 
 
+def attributes_of_failure(failure_type: str) -> list[SearchAttributeUpdate[str]]:
+    """What changes when a defect fails the workflow: operators filter by the failure's type as by the code of a refusal."""
+    return [_REASON.value_set(failure_type)]
+
+
+def attributes_of_parked(result: TransactionResult, reason: str | None) -> list[SearchAttributeUpdate[str]]:
+    """What changes when a transaction parks: its status, and the defect's type or the refusal's code that parked it, if there is one."""
+    own = attributes_of(result)
+    return own if reason is None else [own[0], _REASON.value_set(reason)]
+
+
+def attributes_of_resumed(result: TransactionResult) -> list[SearchAttributeUpdate[Any]]:
+    """What changes when an operator has moved a parked transaction on: what parked it must not be taken for its outcome."""
+    own = attributes_of(result)
+    return own if result.reason is not None else [*own, _REASON.value_unset()]
+
+
 def attributes_of_new_hold(request: HoldRequest) -> TypedSearchAttributes:
     """The search attributes that a hold's workflow is started with."""
     return TypedSearchAttributes(

@@ -37,6 +37,7 @@ async def test_a_defect_of_the_first_leg_fails_the_workflow_under_the_errors_own
     assert failed.value.cause.type == type(defect).__name__
     assert failed.value.cause.details[0] == defect.code
     assert (await handle.describe()).status is WorkflowExecutionStatus.FAILED
+    assert await search_attribute(handle, visibility.REASON) == type(defect).__name__
     assert bank.ledger.calls["debit"] == (1 if locally else 3)
     assert not bank.ledger.decisions
 
@@ -55,6 +56,7 @@ async def test_a_defect_with_money_in_transit_parks_until_an_operator_asks_for_a
     parked = await eventually(lambda: _parked(handle))
     assert len(parked.legs) == (1 if leg == "credit" else 2)
     assert await search_attribute(handle, visibility.STATUS) == "parked"
+    assert await search_attribute(handle, visibility.REASON) == "LedgerIntegrityError"
 
     await handle.cancel()  # can't strand the money either
     await command(handle, RETRY)
@@ -65,6 +67,8 @@ async def test_a_defect_with_money_in_transit_parks_until_an_operator_asks_for_a
     assert result.status is (TransactionStatus.COMPLETED if leg == "credit" else TransactionStatus.REVERSED)
     assert bank.balance("A") + bank.balance("B") == 10_000
     assert await search_attribute(handle, visibility.STATUS) == result.status
+    # What parked it is no outcome.
+    assert await search_attribute(handle, visibility.REASON) == (result.reason.code if result.reason is not None else None)
 
 
 async def test_a_bug_in_an_activity_is_retried_until_it_is_mended(bank: Bank) -> None:
