@@ -203,6 +203,11 @@ class TransactionRequest(BaseModel):
         return self.approval is not None and self.approval.before is ApprovalStage.CREDIT
 
     @property
+    def may_wait(self) -> bool:
+        """Whether it waits for somebody or for a day on its way, or asks to."""
+        return any(each is not None for each in (self.approval, self.executes_at, self.approval_asked, self.requested_execution_date))
+
+    @property
     def _shares_are_debited(self) -> bool:
         return bool(self.shares) and self.reverses is not None
 

@@ -283,7 +283,7 @@ class TransactionStarter:
         return _standing(recorded.result, carrier.status if carrier is not None else None)
 
     async def _answered(self, request: TransactionRequest) -> TransactionResult:
-        """The result once the ledger has it, published or not: the way while Kafka is away.
+        """The result once the ledger has it, published or not: the way while Kafka is away. Or what is waited for, as Temporal shows it.
 
         A look into the ledger, and not an update that waits in the workflow: that would cost each transaction another workflow task as soon
         as there are so many that they take longer than the first look, which is when there is no time for it.
@@ -294,10 +294,14 @@ class TransactionStarter:
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
             try:
                 recorded = await self._recorded(request)
+                if recorded is not None and recorded.result.final:
+                    return recorded.result
+                if request.may_wait:
+                    standing = await self.look_up(request.tenant, request.transaction_id)
+                    if standing.result.waiting_for is not None:
+                        return standing.result
             except UnavailableError:
                 continue  # the end of the workflow tells as well
-            if recorded is not None and recorded.result.final:
-                return recorded.result
 
     async def _after_failure(self, failure: WorkflowFailureError, request: TransactionRequest) -> TransactionResult:
         """A workflow that failed, or that an operator ended: the row knows what became of the transaction."""

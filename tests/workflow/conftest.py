@@ -72,8 +72,9 @@ async def environment(runtime: Runtime) -> AsyncIterator[WorkflowEnvironment]:
         yield started
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def trusted() -> None:
+    """For each test: modules with a secret of their own trust nobody once they are done."""
     authority.trust([SECRET])
 
 
