@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Remedies:
     """What an operator can do with a transaction where it stands."""
 
-    currencies: frozenset[str] = frozenset()
+    currencies: tuple[str, ...] = ()
     """Of accounts that the money can be settled to; none: it can't be settled."""
     reverses: bool = False
     """Whether the debit can be given back."""
@@ -45,7 +45,7 @@ class ParkedTransaction:
         self._remedies: Remedies | None = None
         """Set while it stands parked and has no command."""
         self._command: Command | None = None
-        self._obeyed: set[str] = set()
+        self._obeyed: list[str] = []
         """Signatures of the commands that it has taken, so that none of them counts twice."""
         self._asked_by_signal = False
         self._refused_cancels = 0
@@ -121,7 +121,7 @@ class ParkedTransaction:
 
     async def _obey(self, command: Command) -> TransactionResult:
         self._command = command
-        self._obeyed.add(command.signature)
+        self._obeyed.append(command.signature)
         await workflow.wait_condition(lambda: self._command is not command and (self._result.final or self._remedies is not None))
         return self._result
 

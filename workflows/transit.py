@@ -53,11 +53,11 @@ class Transit:
     @property
     def remedies(self) -> Remedies:
         """What an operator can do, wherever the money stands still."""
-        currencies = {self.debited.amount.currency}
+        currencies = [self.debited.amount.currency]
         creditor = self.debit.request.creditor
         if creditor is not None and (self.conversion is not None or creditor.currency == self.debit.request.amount.currency):
-            currencies.add(creditor.currency)
-        return Remedies(currencies=frozenset(currencies), reverses=True)
+            currencies.append(creditor.currency)
+        return Remedies(currencies=tuple(dict.fromkeys(currencies)), reverses=True)
 
 
 def by_operator(command: Command) -> Refusal:
