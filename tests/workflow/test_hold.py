@@ -351,6 +351,7 @@ async def test_a_workflow_that_takes_a_hold_over_after_its_end_tells_of_it(bank:
     assert bank.told == ["authorised", "expired"]
 
 
+@pytest.mark.slow
 async def test_a_long_history_is_handed_over_without_losing_the_hold(bank: HoldBank) -> None:
     """The server suggests it after thousands of events; here it is said to suggest it at once."""
     with patch.object(workflow.Info, "is_continue_as_new_suggested", lambda info: info.continued_run_id is None):

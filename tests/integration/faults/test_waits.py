@@ -103,6 +103,7 @@ async def test_a_wait_outlives_a_killed_worker_and_the_next_one_takes_the_approv
     assert [row["leg"] for row in rows] == ["credit", "debit"]
 
 
+@pytest.mark.slow
 async def test_a_wait_that_ends_while_no_worker_runs_is_ended_by_the_next_one(bank: Bank, settings: Settings, tmp_path: Path) -> None:
     with worker_process(settings, tmp_path) as worker:
         asked, handle = await _start(bank, approval_asked=ApprovalAsked(expires_in_seconds=30, before=ApprovalStage.CREDIT))

@@ -101,7 +101,7 @@ def test_status_as_json_has_the_same_without_secrets(first: Home) -> None:
     assert {part["name"]: (part["health"], part["pid"]) for part in content["parts"]} == {
         name: ("healthy", pid) for name, pid in first.pids().items()
     }
-    assert set(content["stack"]) == _DESIGNED_KEYS - {"api_key"}
+    assert set(content["stack"]) == _DESIGNED_KEYS - {"api_key"} | {"views"}
     password = (first.path / "postgres" / "password").read_text().strip()
     assert password in stack["postgres_dsn"]
     assert password not in shown.stdout

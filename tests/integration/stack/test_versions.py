@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from ledger.ids import workflow_id
 from tests.integration.stack.conftest import Home, call, deposit, wait_until
@@ -32,6 +33,7 @@ def _status(stack: dict[str, Any], transaction_id: str) -> str:
     return str(call(stack, "GET", f"/v1/transactions/{transaction_id}")["status"])
 
 
+@pytest.mark.slow
 def test_a_parked_transaction_goes_on_after_up_with_a_new_version(stopped: Home) -> None:
     home = Home(stopped.path, {"CASAFLOW_WORKER_BUILD_ID": "before", "CASAFLOW_TRANSFERS": "saga"})
     home.up()
