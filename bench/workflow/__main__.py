@@ -17,6 +17,8 @@ from bench.workflow import report as reports
 from bench.workflow.cases import CASES, Case
 from bench.workflow.plot import draw
 from bench.workflow.system import system
+from infra.logs import configure_logging
+from infra.settings import Settings
 from infra.stack.model import StackError
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def main() -> None:
         seconds=SECONDS,
         quick_seconds=QUICK_SECONDS,
     )
+    configure_logging(Settings(log_level="WARNING"))  # to stderr: what is printed is for programs
     try:
         cases = chosen(options, CASES)
         if options.plot is not None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 TASK_QUEUE: Final = "casaflow-bench"
 _WAITS: Final = text("SELECT EXISTS (SELECT 1 FROM event_outbox WHERE published_at IS NULL)")
+_WAITING: Final = text(
+    "SELECT DISTINCT tenant, CAST(transaction_id AS text) AS transaction_id FROM event_outbox WHERE published_at IS NULL LIMIT 100"
+)
 _POLL_SECONDS: Final = 0.01
 _DBOS_START_SECONDS: Final = 60.0
 _DBOS_STOP_SECONDS: Final = 15.0
@@ -134,6 +137,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         publisher = KafkaPublisher(info.kafka_bootstrap_servers)
         parts.push_async_callback(publisher.stop)
         await publisher.start()
+        await _publish_openings(database, publisher)
         temporal = TemporalConnection(settings)
         client = await temporal.client()
         worker = transaction_worker(
@@ -152,6 +156,20 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue)
         saga_starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers="saga")
         yield System(info, client, starter, saga_starter, database, http, dbos)
+
+
+async def _publish_openings(database: Database, publisher: KafkaPublisher) -> None:
+    """Publish what opening the accounts has left: no workflow carried it, and a case ends only once nothing waits in the outbox."""
+
+    async def waiting(connection: AsyncConnection) -> list[tuple[str, str]]:
+        return [(row.tenant, row.transaction_id) for row in await connection.execute(_WAITING)]
+
+    outbox = PostgresOutbox(database)
+    while transactions := await database.run_statement(waiting):
+        found = await asyncio.gather(*(outbox.unpublished(*transaction) for transaction in transactions))
+        events = [event for of_one in found for event in of_one]
+        await publisher.publish(events)
+        await outbox.mark_published(events)
 
 
 def _settings(info: StackInfo) -> Settings:
