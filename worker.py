@@ -54,7 +54,7 @@ from ledger.settlements import whole_sweep
 from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 from workflows.standing_order import StandingOrderWorkflow
 from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow

@@ -12,6 +12,7 @@ from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError as Update
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.temporal.client import unavailable
 from ledger.commands import APPROVE, CANCEL, DECLINE, sign
 from ledger.errors import (
     ActionNotPossibleError,
@@ -165,7 +166,7 @@ async def _taken(handle: WorkflowHandle[object, object], command: Command) -> Wo
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
     return taken
 
 
@@ -182,7 +183,7 @@ async def _carried_out(update: WorkflowUpdateHandle[TransactionResult], command:
     except WorkflowUpdateFailedError as error:
         raise _refusal(error, command) from error
     except RPCError as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
 
 
 def _refusal(failed: WorkflowUpdateFailedError, command: Command) -> CasaflowError:
@@ -200,7 +201,3 @@ def _refusal(failed: WorkflowUpdateFailedError, command: Command) -> CasaflowErr
         if cause.type in known:
             return known[cause.type]
     return UnavailableError(part="temporal", detail=f"{command.action} was not carried out: {cause}")
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

@@ -13,6 +13,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.temporal.client import unavailable
 from ledger.accounts import AccountKind
 from ledger.commands import sign
 from ledger.errors import HoldConflictError, HoldNotVoidableError, LedgerIntegrityError, UnavailableError, UnknownAccountError
@@ -107,7 +108,7 @@ class HoldStarter:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return await self._after_no_answer(tenant, hold_id, error)
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if voided.status is not HoldStatus.VOIDED:
             raise HoldNotVoidableError(hold_id=hold_id, status=voided.status.value)
         return voided
@@ -153,7 +154,7 @@ class HoldStarter:
         except WorkflowAlreadyStartedError:
             return client.get_workflow_handle_for(HoldWorkflow.run, identifier), False
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return started, True
 
     async def _decided(self, handle: Handle, request: HoldRequest) -> Hold:
@@ -164,7 +165,7 @@ class HoldStarter:
             raise UnavailableError(part="temporal", detail=detail) from error
         except (WorkflowUpdateFailedError, RPCError) as error:
             if isinstance(error, RPCError) and error.status is not RPCStatusCode.NOT_FOUND:
-                raise _unavailable(error) from error
+                raise unavailable(error) from error
         else:
             return hold
         # The workflow is over: the hold was refused at once, or the request was one that can't be decided.
@@ -192,7 +193,7 @@ async def _failure_of(handle: Handle) -> str:
         cause = error.cause
         return f"{cause.type}: {cause.message}" if isinstance(cause, ApplicationError) else str(cause)
     except RPCError as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
     return "the hold's workflow ended without a hold"
 
 
@@ -205,7 +206,3 @@ def _same(hold: Hold, request: HoldRequest) -> Hold:
     if hold.request.fingerprint != request.fingerprint:
         raise HoldConflictError(hold_id=request.hold_id)
     return hold
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

@@ -12,7 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.temporal.client import connect
+from infra.temporal.client import connect, unavailable
 from infra.temporal.requests import request_of
 from ledger.errors import InvalidInputError, LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
 from ledger.ids import settlement_id, workflow_id
@@ -100,7 +100,7 @@ class TemporalConnection:
             if await client.service_client.check_health(timeout=_RPC_TIMEOUT):
                 return
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         raise UnavailableError(part="temporal", detail="its frontend is not serving")
 
 
@@ -234,7 +234,7 @@ class TransactionStarter:
             await self._compare(existing, request)
             return existing, True
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return handle, False
 
     async def _existing(self, client: Client, request: TransactionRequest) -> WorkflowHandle[TransactionWorkflow, TransactionResult] | None:
@@ -250,7 +250,7 @@ class TransactionStarter:
             described = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
             fingerprint = await described.memo_value(FINGERPRINT_MEMO, default=None, type_hint=str)
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if fingerprint != request.fingerprint:
             raise TransactionConflictError(transaction_id=request.transaction_id)
 
@@ -332,7 +332,7 @@ async def _ended(handle: WorkflowHandle[TransactionWorkflow, TransactionResult])
     try:
         return await handle.result()
     except RPCError as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
 
 
 async def carrier_of(client: Client, tenant: str, transaction_id: str) -> Carrier | None:
@@ -350,7 +350,7 @@ async def carrier_of(client: Client, tenant: str, transaction_id: str) -> Carrie
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 continue
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if described.status is not WorkflowExecutionStatus.RUNNING:
             ended = Carrier(identifier, TransactionStatus.PARKED)
             continue
@@ -366,7 +366,3 @@ def _standing(recorded: TransactionResult, by_workflow: TransactionStatus | None
     if recorded.final or by_workflow is TransactionStatus.PROCESSING:
         return recorded
     return recorded.model_copy(update={"status": TransactionStatus.PARKED})
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

@@ -1,7 +1,7 @@
 """Whose commands a workflow obeys: those that were signed with a secret of the API's.
 
-Passed through the sandbox, so that the composition root's secrets reach every workflow of the process. Update validators alone ask, and a
-replay runs none of them: so no history depends on a secret, and secrets may be rotated while transactions wait.
+The composition root gives them to the process, and so to every workflow in it. Update validators alone ask, and a replay runs none of
+them: so no history depends on a secret, and secrets may be rotated while transactions wait.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -14,6 +16,11 @@ from workflows import policies, visibility
 from workflows.hold import HoldInstruction, HoldWorkflow
 from workflows.transaction import TransactionWorkflow
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_Answer = TypeVar("_Answer")
+
 
 @workflow.defn
 class SweepWorkflow:
@@ -22,13 +29,7 @@ class SweepWorkflow:
     @workflow.run
     async def run(self, order: SweepOrder) -> SweepReport:
         """Find what is abandoned, and start its settlement; the settlements go on by themselves."""
-        findings = await workflow.execute_activity_method(
-            SweepActivities.find,
-            order,
-            start_to_close_timeout=policies.SWEEPING_ATTEMPT,
-            retry_policy=policies.SWEEPING_RETRY,
-            summary="find what nobody carries",
-        )
+        findings = await _asked(SweepActivities.find, order, summary="find what nobody carries")
         swept = [await _settled_by_a_run_of_its_own(transaction) for transaction in findings.abandoned]
         report = SweepReport(swept=tuple(swept), more=findings.more)
         if order.holds_at_most:
@@ -39,26 +40,21 @@ class SweepWorkflow:
         return report
 
 
-async def _with_holds(report: SweepReport, order: SweepOrder) -> SweepReport:
-    findings = await workflow.execute_activity_method(
-        SweepActivities.find_holds,
-        order,
-        start_to_close_timeout=policies.SWEEPING_ATTEMPT,
-        retry_policy=policies.SWEEPING_RETRY,
-        summary="find holds that nobody told of",
+async def _asked(method: Callable[[SweepActivities, SweepOrder], Awaitable[_Answer]], order: SweepOrder, *, summary: str) -> _Answer:
+    """Ordinary activities only: a sweep is nobody's wait, and looks through more than a workflow task has time for."""
+    return await workflow.execute_activity_method(
+        method, order, start_to_close_timeout=policies.SWEEPING_ATTEMPT, retry_policy=policies.SWEEPING_RETRY, summary=summary
     )
+
+
+async def _with_holds(report: SweepReport, order: SweepOrder) -> SweepReport:
+    findings = await _asked(SweepActivities.find_holds, order, summary="find holds that nobody told of")
     holds = [await _told_of_by_a_run(hold) for hold in findings.abandoned]
     return report.model_copy(update={"holds": tuple(holds), "more": report.more or findings.more})
 
 
 async def _with_moves(report: SweepReport, order: SweepOrder) -> SweepReport:
-    moved = await workflow.execute_activity_method(
-        SweepActivities.move_unserved,
-        order,
-        start_to_close_timeout=policies.SWEEPING_ATTEMPT,
-        retry_policy=policies.SWEEPING_RETRY,
-        summary="move what no worker serves",
-    )
+    moved = await _asked(SweepActivities.move_unserved, order, summary="move what no worker serves")
     return report.model_copy(update={"moved": moved, "more": report.more or len(moved) == order.moves_at_most})
 
 

@@ -76,7 +76,8 @@ async def _measure(url: str, cases: Sequence[Case], *, rounds: int, seconds: flo
                 first = number * len(cases) // rounds
                 for case in (*cases[first:], *cases[:first]):
                     say(f"round {number + 1}: {case.name}")
-                    report.add(await case.run(Round(url=database_url(url, copy), seconds=seconds, loads=loads)))
+                    for name, figures in (await case.run(Round(url=database_url(url, copy), seconds=seconds, loads=loads))).items():
+                        report.add(name, figures)
                     say(f"round {number + 1}", done=1)
                 await asyncio.to_thread(check_money, database_url(url, copy), many_credits)
     return report

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from bench.ledger.cases import PGBENCH_CLIENTS, Figures, Throughput, after_figure, storm_figure
 from bench.ledger.loads import Accounts, Mix
 from bench.ledger.sides import SideName
+from bench.rounds import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,13 +40,7 @@ def ratios(medians: Mapping[str, Figures]) -> Figures:
     Args:
         medians: of the figures of each case, by the case's name.
     """
-    found: Figures = {}
-    for name, ratio in _RATIOS.items():
-        try:
-            found[name] = ratio(medians)
-        except KeyError:
-            continue
-    return found
+    return told(_RATIOS, medians)
 
 
 def _rate(medians: Mapping[str, Figures], side: SideName, mix: Mix, in_flight: int, accounts: Accounts = Accounts.ONE) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,9 @@ from rich.table import Table
 
 from bench.ledger.cases import Figures, Throughput, Tpcb
 from bench.ledger.loads import Mix
-from bench.ledger.measuring import medians
 from bench.ledger.ratios import GOALS, locked_row_best, ratios
 from bench.ledger.sides import SideName
+from bench.rounds import Rounds
 
 if TYPE_CHECKING:
     from bench.ledger.cases import Case
@@ -29,26 +29,14 @@ _LEG_OF_MIX: Final = {
 }
 
 
-@dataclass
-class Report:
+@dataclass(kw_only=True)
+class Report(Rounds):
     """What a run found."""
 
     server: dict[str, str]
     """The server's settings, and the machine."""
     rows: dict[str, dict[str, int]]
     """By side and leg, then by table: the rows that a lone leg writes, inserted or changed."""
-    rounds: dict[str, list[Figures]] = field(default_factory=dict)
-    """By case, the figures of each round."""
-
-    def add(self, found: dict[str, Figures]) -> None:
-        """Take what a case measured in a round."""
-        for name, figures in found.items():
-            self.rounds.setdefault(name, []).append(figures)
-
-    @property
-    def medians(self) -> dict[str, Figures]:
-        """By case, the median of each figure over the rounds."""
-        return {name: medians(of_rounds) for name, of_rounds in self.rounds.items()}
 
     @property
     def versions(self) -> dict[str, str]:

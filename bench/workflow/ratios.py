@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bench.rounds import told
 from bench.workflow.cases import Case, Figures, Side
 from bench.workflow.loads import Accounts, What
 
@@ -27,13 +28,7 @@ def ratios(medians: Mapping[str, Figures]) -> Figures:
     Args:
         medians: of the figures of each case, by the case's name.
     """
-    found: Figures = {}
-    for name, ratio in _RATIOS.items():
-        try:
-            found[name] = ratio(medians)
-        except KeyError:
-            continue
-    return found
+    return told(_RATIOS, medians)
 
 
 def _of(medians: Mapping[str, Figures], case: Case, figure: str = "transactions_per_second") -> float:

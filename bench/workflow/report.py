@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.ledger.measuring import medians
+from bench.rounds import Rounds
 from bench.workflow.ratios import GOALS, ratios
 
 if TYPE_CHECKING:
@@ -22,23 +22,12 @@ _PRINTED_WIDTH: Final = 170
 _CPU: Final = ("here", "temporal", "postgres", "kafka", "api", "consumers", "dbos")
 
 
-@dataclass
-class Report:
+@dataclass(kw_only=True)
+class Report(Rounds):
     """What a run found."""
 
     server: dict[str, str]
     """PostgreSQL's settings, and the machine."""
-    rounds: dict[str, list[Figures]] = field(default_factory=dict)
-    """By case, the figures of each round."""
-
-    def add(self, name: str, figures: Figures) -> None:
-        """Take what a case measured in a round."""
-        self.rounds.setdefault(name, []).append(figures)
-
-    @property
-    def medians(self) -> dict[str, Figures]:
-        """By case, the median of each figure over the rounds."""
-        return {name: medians(of_rounds) for name, of_rounds in self.rounds.items()}
 
     @property
     def versions(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Group commit: while one database transaction is in flight, what arrives waits in memory and goes together in the next.
 
-There is no timer. A lane that is idle begins at once, so a lone caller pays nothing; under load a batch is whatever arrived meanwhile,
-up to half of all that the lane has in hand: callers who get their answers together come again together, and one batch of them all
-would let Python and PostgreSQL take turns instead of working side by side.
+There is no timer. A lane that is idle begins at once, so a lone caller pays nothing; under load a batch is whatever arrived meanwhile.
+Where the next batch begins beside the one before, it is up to half of all that the lane has in hand: callers who get their answers
+together come again together, and one batch of them all would let Python and PostgreSQL take turns instead of working side by side.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Lane(Generic[Item, Answer]):
         max_batch: int,
         max_waiting: int,
         weight: Callable[[Item], int] = lambda _: 1,
+        halves: bool = False,
     ) -> None:
         """Take what carries a batch out.
 
@@ -41,15 +42,17 @@ class Lane(Generic[Item, Answer]):
             max_batch: what the weights of items that go together sum to at most; an item that is heavier goes alone.
             max_waiting: items that wait at most; who comes later waits before the queue.
             weight: of an item; 1 unless given.
+            halves: leave half of what is in hand to the next batch, which pays where that one begins beside this one, and only there.
         """
         self._run = run
         self._weight = weight
+        self._halves = halves
         self._max_batch = max_batch
         self._room = asyncio.Semaphore(max_waiting)
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._size_before = 0
-        """Items of the batch that was begun last, which is still under way when the next one is put together."""
+        self._under_way = 0
+        """Items of the batch that was begun last, while it is under way."""
 
     @property
     def waiting(self) -> int:
@@ -88,17 +91,18 @@ class Lane(Generic[Item, Answer]):
                 before = batch
                 if not self._waiting:
                     await asyncio.wait([before])
+                    self._under_way = 0
         finally:
             self._worker = None
-            self._size_before = 0
+            self._under_way = 0
 
     def _next_batch(self) -> Sequence[tuple[Item, asyncio.Future[Answer]]]:
-        most = max(MIN_HALF, (len(self._waiting) + self._size_before + 1) // 2)
+        most = max(MIN_HALF, (len(self._waiting) + self._under_way + 1) // 2) if self._halves else self._max_batch
         batch = [self._waiting.popleft()]
         room = self._max_batch - self._weight(batch[0][0])
         while self._waiting and len(batch) < most and (room := room - self._weight(self._waiting[0][0])) >= 0:
             batch.append(self._waiting.popleft())
-        self._size_before = len(batch)
+        self._under_way = len(batch)
         return batch
 
     async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]], let_next_begin: Callable[[], None]) -> None:

@@ -125,13 +125,7 @@ class PostgresHolds:
         """
 
         async def work(driver: psycopg.AsyncConnection[Any]) -> Hold:
-            async with driver.pipeline():
-                await driver.execute(_BEGIN)
-                locked = await driver.cursor(row_factory=dict_row).execute(_LOCK, [tenant, hold_id])
-            row = await locked.fetchone()
-            if row is None:
-                raise NotFoundError(kind="hold", identifier=hold_id)
-            hold = _hold(row)
+            hold = await _begin_with(driver, tenant, hold_id)
             if not check_void(hold):
                 return hold
             async with driver.pipeline():
@@ -157,13 +151,7 @@ class PostgresHolds:
         """
 
         async def work(driver: psycopg.AsyncConnection[Any]) -> Hold:
-            async with driver.pipeline():
-                await driver.execute(_BEGIN)
-                locked = await driver.cursor(row_factory=dict_row).execute(_LOCK, [tenant, hold_id])
-            row = await locked.fetchone()
-            if row is None:
-                raise NotFoundError(kind="hold", identifier=hold_id)
-            hold = _hold(row)
+            hold = await _begin_with(driver, tenant, hold_id)
             if hold.status is not HoldStatus.EXPIRED:
                 return hold
             event = hold_event(hold)
@@ -298,6 +286,21 @@ async def _store(driver: psycopg.AsyncConnection[Any], request: HoldRequest, hol
         if error.diag.constraint_name == _KEY_OF_A_HOLD:
             raise _IdInUseError from error
         raise
+
+
+async def _begin_with(driver: psycopg.AsyncConnection[Any], tenant: str, hold_id: str) -> Hold:
+    """Begin a database transaction, with the hold under its account's lock.
+
+    Raises:
+        NotFoundError: the tenant has no such hold.
+    """
+    async with driver.pipeline():
+        await driver.execute(_BEGIN)
+        locked = await driver.cursor(row_factory=dict_row).execute(_LOCK, [tenant, hold_id])
+    row = await locked.fetchone()
+    if row is None:
+        raise NotFoundError(kind="hold", identifier=hold_id)
+    return _hold(row)
 
 
 def _hold(row: Mapping[str, Any]) -> Hold:

@@ -92,7 +92,9 @@ class PostgresLedger:
         self._in_progress: dict[tuple[str, str], _Item] = {}
 
     def _lane(self) -> Lane[_Item, Answer]:
-        return Lane(self._carry_out, max_batch=MAX_BATCH_LEGS, max_waiting=MAX_WAITING, weight=lambda item: len(item.bundle.legs))
+        return Lane(
+            self._carry_out, max_batch=MAX_BATCH_LEGS, max_waiting=MAX_WAITING, weight=lambda item: len(item.bundle.legs), halves=True
+        )
 
     async def post(self, posting: Posting) -> Decision:
         """Decide and book one leg; see :meth:`ledger.ports.CasaLedger.post`."""

@@ -49,3 +49,8 @@ async def connect(settings: Settings, *, identity: str | None = None) -> Client:
     except (RuntimeError, RPCError) as error:
         # The SDK reports a failed connection as a plain RuntimeError.
         raise UnavailableError(part="temporal", detail=f"{address}: {error}") from error
+
+
+def unavailable(error: RPCError) -> UnavailableError:
+    """What a failed call of Temporal's means to whoever asked: its status, in words, and its message."""
+    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

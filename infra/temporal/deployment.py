@@ -28,6 +28,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
+from infra.temporal.client import unavailable
 from ledger.errors import UnavailableError
 from ledger.settlements import MovedRun
 
@@ -117,7 +118,7 @@ class WorkerDeployment:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return described.worker_deployment_info.routing_config.current_deployment_version.build_id or None
 
     async def set_current(self, build_id: str, *, within_seconds: float) -> None:
@@ -142,7 +143,7 @@ class WorkerDeployment:
                         await self._client.workflow_service.set_worker_deployment_current_version(request)
                     except RPCError as error:
                         if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
-                            raise _unavailable(error) from error
+                            raise unavailable(error) from error
                         refused = error
                     else:
                         return
@@ -162,7 +163,7 @@ class WorkerDeployment:
         try:
             return [run async for run in self._left(current)]
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def _left(self, current: str | None) -> AsyncIterator[LeftRun]:
         query = (
@@ -188,7 +189,7 @@ class WorkerDeployment:
         try:
             described = await self._client.workflow_service.describe_task_queue(request)
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         since = dt.datetime.now(dt.UTC) - _SILENT_AFTER
         return frozenset(
             poller.deployment_options.build_id
@@ -243,14 +244,10 @@ class WorkerDeployment:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False  # it has ended since it was listed
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return True
 
 
 def _build_id(attribute: object) -> str:
     (value,) = attribute if isinstance(attribute, (list, tuple)) else (attribute,)
     return str(value).rpartition(":")[2]
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

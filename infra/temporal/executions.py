@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.temporal.client import unavailable
 from infra.temporal.requests import request_of
 from ledger import visibility
-from ledger.errors import InvalidInputError, UnavailableError
+from ledger.errors import InvalidInputError
 from ledger.ids import hold_workflow_id, settlement_id, transaction_of_workflow, workflow_id
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TransactionExecutions:
                     yield page
                     page = {}
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if page:
             yield page
 
@@ -68,7 +69,7 @@ class TransactionExecutions:
         try:
             return (await self._client.count_workflows(query)).count
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def given_up_transactions(self, *, older_than: dt.timedelta, at_once: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
         """See :meth:`ledger.ports.TransactionRuns.given_up_transactions`."""
@@ -119,7 +120,7 @@ class TransactionExecutions:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return described.status.name.lower() if described.status is not None else _RUNNING
 
 
@@ -128,7 +129,3 @@ def _transaction_of(identifier: str) -> tuple[str, str] | None:
         return transaction_of_workflow(identifier)
     except InvalidInputError:
         return None
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

@@ -26,6 +26,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.temporal.client import unavailable
 from ledger import visibility
 from ledger.errors import CasaflowError, NotFoundError, UnavailableError
 from ledger.ids import standing_order_schedule_id
@@ -95,7 +96,7 @@ class StandingOrderKeeper:
                 # Their runs have the ids that they would have had in time, so what runs already isn't started twice.
                 await handle.backfill(*(_backfill(due) for due in missed))
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         await self._orders.scheduled(order, next_due_at=ahead[0].at if ahead and order.status is OrderStatus.ACTIVE else None)
         return order
 
@@ -186,7 +187,7 @@ class StandingOrderKeeper:
         try:
             there = {listed.id async for listed in await client.list_schedules()}
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         made = 0
         after: tuple[str, str] | None = None
         while page := await self._orders.running(after=after, at_most=AT_ONCE):
@@ -231,7 +232,3 @@ async def _delete(handle: ScheduleHandle) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-
-
-def _unavailable(error: RPCError) -> UnavailableError:
-    return UnavailableError(part="temporal", detail=f"{error.status.name.lower().replace('_', ' ')}: {error.message}")

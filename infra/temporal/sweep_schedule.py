@@ -21,7 +21,7 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from infra.settings import DEFAULT_TASK_QUEUE
-from ledger.errors import UnavailableError
+from infra.temporal.client import unavailable
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -75,6 +75,5 @@ async def ensure_sweep_schedule(client: Client, *, task_queue: str, every: timed
         except ScheduleAlreadyRunningError:
             await client.get_schedule_handle(identifier).update(changed, rpc_timeout=_RPC_TIMEOUT)
     except RPCError as error:
-        detail = f"{error.status.name.lower().replace('_', ' ')}: {error.message}"
-        raise UnavailableError(part="temporal", detail=detail) from error
+        raise unavailable(error) from error
     _log.info("sweep.scheduled", schedule=identifier, every_seconds=every.total_seconds())

@@ -23,7 +23,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from tests.replay.recordings import all_recordings, name_of, replay
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 
 COMMANDS: Final = Path(__file__).with_name("commands")
 

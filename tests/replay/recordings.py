@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, WorkflowRunner
 
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 
 HISTORIES: Final = Path(__file__).with_name("histories")
 IDENTITY: Final = "casaflow-worker"

@@ -32,7 +32,7 @@ from tests.unit.ledger.builders import request
 from tests.workflow.fakes import FakeLedger, FakePublisher, FakeRates
 from tests.workflow.operators import SECRET
 from workflows import authority, visibility
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 Handle = WorkflowHandle[TransactionWorkflow, TransactionResult]

@@ -26,7 +26,7 @@ from tests.workflow.conftest import Bank, Handle, eventually, search_attribute
 from tests.workflow.fakes import Hang
 from tests.workflow.operators import command
 from workflows import policies
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 from workflows.transaction import TransactionWorkflow
 
 

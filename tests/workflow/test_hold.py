@@ -33,7 +33,7 @@ from tests.workflow.conftest import eventually, search_attribute, time_skipping_
 from tests.workflow.fakes import FakePublisher
 from workflows import authority, visibility
 from workflows.hold import HoldInstruction, HoldWorkflow
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 
 SECRET = b"s" * 32
 

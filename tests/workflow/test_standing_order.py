@@ -43,7 +43,7 @@ from ledger.standing_orders import (
 )
 from ledger.waits import ApprovalThresholds, WaitingRules
 from tests.workflow.conftest import Bank, eventually, open_bank, search_attribute, time_skipping_server
-from workflows.sandbox import workflow_runner
+from workflows.runner import workflow_runner
 from workflows.standing_order import OrderRunOutcome, StandingOrderWorkflow
 from workflows.transaction import TransactionWorkflow
 

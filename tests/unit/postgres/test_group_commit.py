@@ -39,8 +39,8 @@ def runner() -> Runner:
     return Runner()
 
 
-def _lane(runner: Runner, *, max_batch: int = 10, max_waiting: int = 100) -> Lane[int, int]:
-    return Lane(runner.run, max_batch=max_batch, max_waiting=max_waiting)
+def _lane(runner: Runner, *, max_batch: int = 10, max_waiting: int = 100, halves: bool = False) -> Lane[int, int]:
+    return Lane(runner.run, max_batch=max_batch, max_waiting=max_waiting, halves=halves)
 
 
 async def _submitted(lane: Lane[int, int], items: Sequence[int]) -> list[asyncio.Task[int]]:
@@ -78,16 +78,24 @@ async def test_the_next_batch_begins_beside_one_that_lets_it_and_no_third_one_do
 
 async def test_a_batch_takes_half_of_what_the_lane_has_in_hand_so_that_the_next_one_has_something_to_begin_with(runner: Runner) -> None:
     runner.lets_next_begin = True
-    lane = _lane(runner, max_batch=200)
+    lane = _lane(runner, max_batch=200, halves=True)
     tasks = await _submitted(lane, range(100))
     assert [len(batch) for batch in runner.batches] == [50, 50]
     runner.gate.set()
     assert await asyncio.gather(*tasks) == [item * 2 for item in range(100)]
-    assert [len(batch) for batch in runner.batches] == [50, 50]
+    # What has ended isn't in hand any more.
+    await asyncio.gather(*await _submitted(lane, range(100)))
+    assert [len(batch) for batch in runner.batches] == [50, 50, 50, 50]
+
+
+async def test_where_batches_follow_one_after_the_other_each_takes_all_that_waits(runner: Runner) -> None:
+    runner.gate.set()
+    await asyncio.gather(*await _submitted(_lane(runner, max_batch=200), range(100)))
+    assert [len(batch) for batch in runner.batches] == [100]
 
 
 async def test_a_batch_is_not_halved_below_what_two_round_trips_are_worth(runner: Runner) -> None:
-    lane = _lane(runner, max_batch=200)
+    lane = _lane(runner, max_batch=200, halves=True)
     runner.gate.set()
     await asyncio.gather(*await _submitted(lane, range(MIN_HALF)))
     assert [len(batch) for batch in runner.batches] == [MIN_HALF]
