@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, VersioningBehavior, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 
 from activities.standing_orders import DueInquiry, DueTransaction, RunReport, StandingOrderActivities
@@ -44,8 +44,9 @@ class OrderRunOutcome(BaseModel):
     """Why nothing was to be done."""
 
 
-# It may wait for hours between two attempts, so it goes on with each new version of the workers: changes need `workflow.patched`.
-@workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+# It may wait for hours between two attempts, and a Schedule can't say that it goes on with each new version of the workers: promoting one,
+# or the sweep, moves it. So its code changes by `workflow.patched` only.
+@workflow.defn
 class StandingOrderWorkflow:
     """Starts the transaction of the due date that its Schedule meant. However often it is started, that is one transaction.
 
