@@ -108,6 +108,15 @@ async def test_nothing_is_posted_before_somebody_else_approves_and_all_of_it_aft
     assert await search_attribute(handle, visibility.WAITING_FOR) is None
 
 
+@pytest.mark.parametrize("action", ["approve", "decline", "cancel"])
+async def test_who_ended_a_wait_and_why_is_recorded_once_with_the_transaction(bank: Bank, action: str) -> None:
+    handle = await start(bank)
+    await waits_for(handle, WaitingKind.APPROVAL)
+    await tell(handle, action, "director", reason="seen the invoice")
+    await handle.result()
+    assert [(done.action, done.by, done.reason) for done in bank.ledger.actions] == [(action, "director", "seen the invoice")]
+
+
 async def test_an_approval_that_comes_with_the_start_counts(bank: Bank) -> None:
     idle = Bank(bank.environment, ledger=bank.ledger, publisher=bank.publisher)  # its task queue has no worker yet
     handle = await start(idle)
