@@ -51,8 +51,6 @@ class Lane(Generic[Item, Answer]):
         self._room = asyncio.Semaphore(max_waiting)
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._under_way = 0
-        """Items of the batch that was begun last, while it is under way."""
 
     @property
     def waiting(self) -> int:
@@ -80,10 +78,13 @@ class Lane(Generic[Item, Answer]):
 
     async def _work(self) -> None:
         before: asyncio.Task[None] | None = None
+        size = 0
         try:
             while self._waiting:
+                items = self._next_batch(under_way=0 if before is None or before.done() else size)
+                size = len(items)
                 next_may_begin = asyncio.Event()
-                batch = asyncio.create_task(self._carry_out(self._next_batch(), next_may_begin.set))
+                batch = asyncio.create_task(self._carry_out(items, next_may_begin.set))
                 await next_may_begin.wait()
                 # Two at a time, no more: what arrives meanwhile is to go together.
                 if before is not None:
@@ -91,18 +92,15 @@ class Lane(Generic[Item, Answer]):
                 before = batch
                 if not self._waiting:
                     await asyncio.wait([before])
-                    self._under_way = 0
         finally:
             self._worker = None
-            self._under_way = 0
 
-    def _next_batch(self) -> Sequence[tuple[Item, asyncio.Future[Answer]]]:
-        most = max(MIN_HALF, (len(self._waiting) + self._under_way + 1) // 2) if self._halves else self._max_batch
+    def _next_batch(self, *, under_way: int) -> Sequence[tuple[Item, asyncio.Future[Answer]]]:
+        most = max(MIN_HALF, (len(self._waiting) + under_way + 1) // 2) if self._halves else self._max_batch
         batch = [self._waiting.popleft()]
         room = self._max_batch - self._weight(batch[0][0])
         while self._waiting and len(batch) < most and (room := room - self._weight(self._waiting[0][0])) >= 0:
             batch.append(self._waiting.popleft())
-        self._under_way = len(batch)
         return batch
 
     async def _carry_out(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]], let_next_begin: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import ParentClosePolicy
+from temporalio.api.enums.v1 import ParentClosePolicy, WorkflowIdReusePolicy
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.runtime import Runtime
 from temporalio.testing import ActivityEnvironment
@@ -351,6 +351,7 @@ async def test_a_transaction_outlives_the_termination_of_the_run_that_started_it
     ]
     # The test server ends no children with their parents, whatever was asked for; a real one does.
     assert started.parent_close_policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
+    assert started.workflow_id_reuse_policy == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
     assert bank.orders.runs == [(bank.due().due_date.day, 1, None)]
     again = await bank.run()  # the upkeep, or an operator, has it run again
     assert again.result is not None

@@ -83,9 +83,16 @@ async def test_a_batch_takes_half_of_what_the_lane_has_in_hand_so_that_the_next_
     assert [len(batch) for batch in runner.batches] == [50, 50]
     runner.gate.set()
     assert await asyncio.gather(*tasks) == [item * 2 for item in range(100)]
-    # What has ended isn't in hand any more.
-    await asyncio.gather(*await _submitted(lane, range(100)))
-    assert [len(batch) for batch in runner.batches] == [50, 50, 50, 50]
+
+
+async def test_a_batch_that_has_ended_is_not_in_hand_any_more(runner: Runner) -> None:
+    runner.lets_next_begin = True
+    lane = _lane(runner, max_batch=200, max_waiting=300, halves=True)
+    first = await _submitted(lane, range(100))
+    others = await _submitted(lane, range(100))
+    runner.gate.set()
+    await asyncio.gather(*first, *others)
+    assert [len(batch) for batch in runner.batches][:3] == [50, 50, 50]
 
 
 async def test_where_batches_follow_one_after_the_other_each_takes_all_that_waits(runner: Runner) -> None:
