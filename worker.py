@@ -40,6 +40,7 @@ from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.transactions import PostgresTransactions
 from infra.postgres.unsettled import PostgresUnsettled
 from infra.rates import open_rates
+from infra.relay import EventRelay
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
@@ -73,6 +74,7 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=20)
 """How long what runs may go on after SIGTERM or SIGINT. Longer than any single attempt of an activity."""
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 5.0
+_RELAY_EVERY_SECONDS: Final = 1.0
 _EXIT_CONFIGURATION: Final = 2
 
 _Part = TypeVar("_Part")
@@ -194,6 +196,8 @@ async def _carry(
         publisher = KafkaPublisher(_required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers))
         parts.push_async_callback(publisher.stop)
         await publisher.start()
+        outbox = PostgresOutbox(database)
+        parts.push_async_callback(outbox.drain)
         try:
             await _once_reachable(database.ping, stop)
             client = await _once_reachable(client_of, stop)
@@ -206,7 +210,7 @@ async def _carry(
             settings,
             ledger=ledger,
             holds=PostgresHolds(database),
-            outbox=PostgresOutbox(database),
+            outbox=outbox,
             publisher=publisher,
             rates=open_rates(settings),
             standing_orders=StandingOrderActivities(
@@ -220,10 +224,12 @@ async def _carry(
         )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
+        relay = EventRelay(outbox, publisher, after_seconds=settings.relay_after_seconds)
         async with (
             worker,
             _upkeep(maintenance, every_seconds=every_seconds),
             _upkeep(keeper, every_seconds=every_seconds),
+            _upkeep(relay, every_seconds=_RELAY_EVERY_SECONDS if settings.relay_after_seconds else 0),
             scheduled_sweep(settings, client),
         ):
             _log.info("worker.started", task_queue=settings.task_queue, identity=client.identity)
@@ -270,7 +276,7 @@ async def scheduled_sweep(settings: Settings, client: Client) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper, *, every_seconds: float) -> AsyncIterator[None]:
+async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper | EventRelay, *, every_seconds: float) -> AsyncIterator[None]:
     """Maintenance beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield

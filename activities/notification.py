@@ -40,7 +40,7 @@ class NotificationActivities:
 
     @activity.defn(name="notification.publish")
     async def publish(self, publication: Publication) -> int:
-        """Publish a transaction's unpublished events, then mark them.
+        """Publish a transaction's unpublished events, and have them marked.
 
         A local activity holds back its workflow's answer while it runs. So once the publisher failed, local attempts of all
         transactions fail at once for :data:`OUTAGE_MEMORY_SECONDS`, and only the ordinary activities keep trying.
@@ -57,7 +57,7 @@ class NotificationActivities:
             events = await self._outbox.unpublished(publication.tenant, publication.transaction_id)
             if events:
                 await self._publish(events)
-                await self._outbox.mark_published(events)
+                self._outbox.note_published(events)
             return len(events)
 
     async def _publish(self, events: Sequence[Event]) -> None:

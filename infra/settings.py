@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     maintenance_every_seconds: float = Field(default=60.0, ge=0, le=86_400)
     """How often one of the workers does the upkeep of the tables; 0: none does, and ``casaflow maintain`` is run by other means."""
 
+    relay_after_seconds: float = Field(default=5.0, ge=0, le=86_400)
+    """How long an event is left to its workflow before a worker's relay publishes it; 0: none does."""
+
     temporal_address: str | None = None
     """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""
     temporal_namespace: str = "default"

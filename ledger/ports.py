@@ -302,6 +302,13 @@ class EventOutbox(Protocol):
         """
         ...
 
+    def note_published(self, events: Sequence[Event]) -> None:
+        """Have events marked as published soon, together with others.
+
+        Nobody waits for that: what a crash leaves unmarked is published once more, under the same ids.
+        """
+        ...
+
 
 class EventPublisher(Protocol):
     """Where events go."""

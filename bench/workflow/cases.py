@@ -87,7 +87,11 @@ class Case:
     def _work(self, system: System) -> Callable[[TransactionRequest], Awaitable[None]]:
         async def empty(_request: TransactionRequest) -> None:
             await system.client.execute_workflow(
-                EmptyWorkflow.run, id=f"empty-{uuid.uuid4()}", task_queue=TASK_QUEUE, id_reuse_policy=_ONCE
+                EmptyWorkflow.run,
+                id=f"empty-{uuid.uuid4()}",
+                task_queue=TASK_QUEUE,
+                id_reuse_policy=_ONCE,
+                request_eager_start=True,
             )
 
         async def plain(request: TransactionRequest) -> None:

@@ -25,6 +25,7 @@ from infra.postgres.ledger import PostgresLedger
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
+from infra.relay import EventRelay
 from infra.settings import Settings
 from infra.stack import control
 from starter.client import ApiClient
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 TASK_QUEUE: Final = "casaflow-bench"
 _WAITS: Final = text("SELECT EXISTS (SELECT 1 FROM event_outbox WHERE published_at IS NULL)")
-_WAITING: Final = text(
-    "SELECT DISTINCT tenant, CAST(transaction_id AS text) AS transaction_id FROM event_outbox WHERE published_at IS NULL LIMIT 100"
-)
 _POLL_SECONDS: Final = 0.01
 _DBOS_START_SECONDS: Final = 60.0
 _DBOS_STOP_SECONDS: Final = 15.0
@@ -59,6 +57,7 @@ class System:
     saga_starter: TransactionStarter
     """Posts transfers leg by leg."""
     database: Database
+    outbox: PostgresOutbox
     http: ApiClient
     dbos: asyncio.subprocess.Process
 
@@ -68,6 +67,7 @@ class System:
         async def waits(connection: AsyncConnection) -> bool:
             return bool((await connection.execute(_WAITS)).scalar_one())
 
+        await self.outbox.drain()
         while await self.database.run_statement(waits):  # noqa: ASYNC110  the outbox tells nobody that it is empty
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -137,7 +137,10 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         publisher = KafkaPublisher(info.kafka_bootstrap_servers)
         parts.push_async_callback(publisher.stop)
         await publisher.start()
-        await _publish_openings(database, publisher)
+        outbox = PostgresOutbox(database)
+        parts.push_async_callback(outbox.drain)
+        # No workflow carried the openings, and a case ends only once nothing waits in the outbox.
+        await EventRelay(outbox, publisher, after_seconds=0).run()
         temporal = TemporalConnection(settings)
         client = await temporal.client()
         worker = transaction_worker(
@@ -145,7 +148,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
             settings,
             holds=PostgresHolds(database),
             ledger=ledger,
-            outbox=PostgresOutbox(database),
+            outbox=outbox,
             publisher=publisher,
             rates=open_rates(settings),
             beside=(EmptyWorkflow, PlainWorkflow),
@@ -155,21 +158,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         recorded = PostgresTransactions(database)
         starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue)
         saga_starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue, transfers="saga")
-        yield System(info, client, starter, saga_starter, database, http, dbos)
-
-
-async def _publish_openings(database: Database, publisher: KafkaPublisher) -> None:
-    """Publish what opening the accounts has left: no workflow carried it, and a case ends only once nothing waits in the outbox."""
-
-    async def waiting(connection: AsyncConnection) -> list[tuple[str, str]]:
-        return [(row.tenant, row.transaction_id) for row in await connection.execute(_WAITING)]
-
-    outbox = PostgresOutbox(database)
-    while transactions := await database.run_statement(waiting):
-        found = await asyncio.gather(*(outbox.unpublished(*transaction) for transaction in transactions))
-        events = [event for of_one in found for event in of_one]
-        await publisher.publish(events)
-        await outbox.mark_published(events)
+        yield System(info, client, starter, saga_starter, database, outbox, http, dbos)
 
 
 def _settings(info: StackInfo) -> Settings:

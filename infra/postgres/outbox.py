@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from sqlalchemy import text
 
 from infra.postgres.group_commit import Lane
+from ledger.errors import CasaflowError
 from ledger.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import datetime as dt
+    from collections.abc import Awaitable, Callable, Sequence
 
     import psycopg
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +34,24 @@ _UNPUBLISHED = text("""
 _MARK = text("""
     UPDATE event_outbox SET published_at = clock_timestamp()
      WHERE event_id = ANY (CAST(:event_ids AS uuid[])) AND published_at IS NULL
+""")
+# How many of what waits are looked at: an hour without a broker leaves more than anybody wants to count every second.
+_MOST_LOOKED_AT: Final = 10_000
+_OVERDUE_SHARES = text("""
+    SELECT DISTINCT hashtext(key) & :mask AS share
+      FROM (SELECT key FROM event_outbox WHERE published_at IS NULL AND created_at < clock_timestamp() - :older_than LIMIT :most) AS overdue
+""")
+_TAKE_SHARE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('event_outbox/' || :share, 0))")
+_OVERDUE = text("""
+    SELECT CAST(event_id AS text) AS event_id, topic, key, type, source, subject, time, payload AS data
+      FROM (SELECT * FROM event_outbox
+             WHERE published_at IS NULL AND created_at < clock_timestamp() - :older_than AND hashtext(key) & :mask = :share
+             LIMIT :most) AS overdue
+     ORDER BY created_at, position
+""")
+_BACKLOG = text("""
+    SELECT count(*) AS events, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age
+      FROM (SELECT created_at FROM event_outbox WHERE published_at IS NULL LIMIT :most) AS waiting
 """)
 _STORE: Final = """
     INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position)
@@ -50,6 +75,27 @@ async def store_event(driver: psycopg.AsyncConnection[Any], event: Event, *, ten
 MAX_BATCH: Final = 100
 """Transactions whose events are read together, or events that are marked together, at most."""
 _MAX_WAITING: Final = 10_000
+SHARES: Final = 16
+"""By the hash of its key each event is in one of these; one relay at a time works on a share. A power of two."""
+RELAYED_AT_ONCE: Final = 500
+"""Events that a relay publishes in one go, at most."""
+_GATHER_SECONDS: Final = 0.1
+"""How long events that were published wait for others to be marked with them."""
+_MARKED_AT_ONCE: Final = 1_000
+_MOST_NOTED: Final = 100_000
+_PAUSE_SECONDS: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be published."""
+
+    events: int
+    """At most 10,000: what is above is not counted."""
+    oldest_seconds: float
+    """Age of the oldest of them; 0 where nothing waits."""
 
 
 class PostgresOutbox:
@@ -59,6 +105,9 @@ class PostgresOutbox:
         self._database = database
         self._reads: Lane[tuple[str, str], tuple[Event, ...]] = Lane(self._read, max_batch=MAX_BATCH, max_waiting=_MAX_WAITING)
         self._marks: Lane[Sequence[Event], None] = Lane(self._mark, max_batch=MAX_BATCH, max_waiting=_MAX_WAITING, weight=len)
+        self._noted: dict[str, Event] = {}
+        self._marking: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Event()
 
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
         """See :meth:`ledger.ports.EventOutbox.unpublished`."""
@@ -68,13 +117,108 @@ class PostgresOutbox:
         """See :meth:`ledger.ports.EventOutbox.mark_published`."""
         await self._marks.submit(events)
 
+    def note_published(self, events: Sequence[Event]) -> None:
+        """See :meth:`ledger.ports.EventOutbox.note_published`."""
+        room = _MOST_NOTED - len(self._noted)
+        # What finds no room, after hours without a database, is published once more by a relay.
+        self._noted.update((event.event_id, event) for event in events[:room])
+        if self._noted and self._marking is None:
+            self._marking = asyncio.create_task(self._mark_noted())
+
+    async def drain(self) -> None:
+        """Mark what was noted, now; called before the database is closed. What can't be marked is published once more by a relay."""
+        self._at_once.set()
+        if self._marking is not None:
+            await asyncio.wait([self._marking])
+        self._at_once.clear()
+
+    async def relay(self, share: int, *, older_than: dt.timedelta, publish: Callable[[Sequence[Event]], Awaitable[None]]) -> int:
+        """Publish what has waited too long, of one share, and mark it; nothing while somebody else works on the share.
+
+        Args:
+            share: 0 to :data:`SHARES` - 1.
+            older_than: what was stored before that.
+            publish: returns once events are published.
+
+        Returns:
+            How many events were published, at most :data:`RELAYED_AT_ONCE`.
+
+        Raises:
+            UnavailableError: the database did not answer, or `publish` raised it; nothing is marked then.
+        """
+
+        async def work(connection: AsyncConnection) -> int:
+            if not (await connection.execute(_TAKE_SHARE, {"share": str(share)})).scalar_one():
+                return 0
+            # A statement after the lock, so that what the one before marked is seen.
+            asked = {"older_than": older_than, "mask": SHARES - 1, "share": share, "most": RELAYED_AT_ONCE}
+            events = [Event.model_validate(dict(row)) for row in (await connection.execute(_OVERDUE, asked)).mappings()]
+            # Published by this process, and about to be marked.
+            waiting = [event for event in events if event.event_id not in self._noted]
+            if waiting:
+                await publish(waiting)
+                await connection.execute(_MARK, {"event_ids": sorted(event.event_id for event in waiting)})
+            return len(waiting)
+
+        return await self._database.run(work)
+
+    async def overdue_shares(self, *, older_than: dt.timedelta) -> list[int]:
+        """In which shares something has waited too long.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> list[int]:
+            asked = {"older_than": older_than, "mask": SHARES - 1, "most": _MOST_LOOKED_AT}
+            return sorted((await connection.execute(_OVERDUE_SHARES, asked)).scalars())
+
+        return await self._database.run_statement(work)
+
+    async def backlog(self) -> Backlog:
+        """How much waits to be published, and for how long.
+
+        Raises:
+            UnavailableError: the database did not answer.
+        """
+
+        async def work(connection: AsyncConnection) -> Backlog:
+            row = (await connection.execute(_BACKLOG, {"most": _MOST_LOOKED_AT})).one()
+            return Backlog(events=row.events, oldest_seconds=float(row.age))
+
+        return await self._database.run_statement(work)
+
+    async def _mark_noted(self) -> None:
+        """Mark what was noted, until nothing is left. Whoever wants it done at once waits for one attempt, and no longer."""
+        try:
+            pause = _GATHER_SECONDS
+            while self._noted:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._at_once.wait(), pause)
+                batch = list(islice(self._noted.values(), _MARKED_AT_ONCE))
+                try:
+                    await self._mark([batch], lambda: None)
+                except CasaflowError as error:
+                    _log.warning("outbox.not-marked", events=len(self._noted), detail=str(error))
+                    if self._at_once.is_set():
+                        return
+                    pause = _PAUSE_SECONDS
+                    continue
+                pause = _GATHER_SECONDS
+                for event in batch:
+                    del self._noted[event.event_id]
+        finally:
+            self._marking = None
+
     async def _read(self, transactions: Sequence[tuple[str, str]], _next_may_begin: Callable[[], None]) -> list[tuple[Event, ...]]:
         async def work(connection: AsyncConnection) -> list[tuple[Event, ...]]:
             asked = {"tenants": [tenant for tenant, _ in transactions], "transaction_ids": [identifier for _, identifier in transactions]}
             found: list[list[Event]] = [[] for _ in transactions]
             for row in (await connection.execute(_UNPUBLISHED, asked)).mappings():
                 fields = dict(row)
-                found[fields.pop("number") - 1].append(Event.model_validate(fields))
+                transaction = found[fields.pop("number") - 1]
+                if fields["event_id"] not in self._noted:
+                    transaction.append(Event.model_validate(fields))
             return [tuple(events) for events in found]
 
         return await self._database.run_statement(work)

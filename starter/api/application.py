@@ -14,6 +14,7 @@ from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
+from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
@@ -94,6 +95,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             transactions=recorded,
             keys=PostgresApiKeys(database),
             maintenance=PostgresMaintenance(database),
+            outbox=PostgresOutbox(database),
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
             explanations=Explanations(PostgresExplanations(database), temporal),

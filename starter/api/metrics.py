@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from infra.postgres.maintenance import MaintenanceMetrics
 from infra.temporal.telemetry import sdk_metrics
 from ledger.errors import UnavailableError
 from starter.api.services import UsesServices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.postgres.maintenance import MaintenanceMetrics
+    from infra.postgres.outbox import Backlog
 
 router = APIRouter(tags=["health"])
 
@@ -33,6 +38,11 @@ _GAUGES: Final = {
     ),
 }
 
+_BACKLOG_GAUGES: Final = {
+    "events": ("casaflow_outbox_unpublished_events", "Events that wait to be published; at most 10,000, what is above is not counted."),
+    "oldest_seconds": ("casaflow_outbox_oldest_age_seconds", "Age of the oldest event that waits to be published; 0 where none waits."),
+}
+
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: UsesServices) -> Response:
@@ -41,17 +51,19 @@ async def metrics(services: UsesServices) -> Response:
     up = Gauge("casaflow_postgres_up", "1 when PostgreSQL answers this process.", registry=registry)
     try:
         found = await services.maintenance.metrics()
+        backlog = await services.outbox.backlog()
     except UnavailableError:
         up.set(0)
     else:
         up.set(1)
-        _set(registry, found)
+        _set(registry, _GAUGES, found)
+        _set(registry, _BACKLOG_GAUGES, backlog)
     of_the_sdk = await asyncio.to_thread(sdk_metrics)
     return Response(generate_latest(registry) + generate_latest(REGISTRY) + of_the_sdk, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _set(registry: CollectorRegistry, found: MaintenanceMetrics) -> None:
-    for field, (name, what) in _GAUGES.items():
+def _set(registry: CollectorRegistry, gauges: Mapping[str, tuple[str, str]], found: MaintenanceMetrics | Backlog) -> None:
+    for field, (name, what) in gauges.items():
         value = getattr(found, field)
         if value is not None:
             Gauge(name, what, registry=registry).set(value)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
     from infra.postgres.holds import PostgresHolds
     from infra.postgres.maintenance import PostgresMaintenance
+    from infra.postgres.outbox import PostgresOutbox
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
@@ -40,6 +41,7 @@ class Services:
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance
+    outbox: PostgresOutbox
     rates: ExchangeRates
     rates_max_age_days: int
     starter: TransactionStarter

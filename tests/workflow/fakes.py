@@ -155,6 +155,9 @@ class FakeLedger:
     async def mark_published(self, events: Sequence[Event]) -> None:
         self.published.update(event.event_id for event in events)
 
+    def note_published(self, events: Sequence[Event]) -> None:
+        self.published.update(event.event_id for event in events)
+
     def _decide(self, posting: Posting) -> Decision:
         account, units = self.accounts[posting.account_id], posting.amount.minor_units
         state = AccountState(

@@ -129,6 +129,9 @@ class FakeHolds:
     async def mark_published(self, events: Sequence[Event]) -> None:
         self.published.update(event.event_id for event in events)
 
+    def note_published(self, events: Sequence[Event]) -> None:
+        self.published.update(event.event_id for event in events)
+
 
 Handle = WorkflowHandle[HoldWorkflow, Hold]
 

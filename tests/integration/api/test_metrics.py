@@ -42,6 +42,22 @@ async def test_an_old_writing_transaction_is_seen(stack: RunningStack) -> None:
         assert found["casaflow_oldest_writing_transaction_seconds"] > 0
 
 
+async def test_what_waits_to_be_published_is_counted_with_its_age(stack: RunningStack) -> None:
+    # In the future, so that no relay takes it.
+    stored = """
+        INSERT INTO event_outbox (event_id, topic, key, payload, type, source, subject, time, tenant, transaction_id, position, created_at)
+        VALUES (gen_random_uuid(), 't', 'k', '{}', 't', 's', 's', now(), 'nobody', gen_random_uuid(), 0, now() + interval '1 hour')
+    """
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+        connection.execute(stored)
+        try:
+            found = await _metrics(stack)
+        finally:
+            connection.execute("DELETE FROM event_outbox WHERE tenant = 'nobody'")
+    assert found["casaflow_outbox_unpublished_events"] >= 1
+    assert "casaflow_outbox_oldest_age_seconds" in found
+
+
 async def test_metrics_are_documented_as_text_without_a_key(bank: Bank) -> None:
     operation = (await bank.http.get("/openapi.json")).json()["paths"]["/metrics"]["get"]
     assert "security" not in operation

@@ -43,7 +43,7 @@ class Gate:
 
 
 class GatedPostgres(TcpProxy):
-    """Holds one message of a client's, or the answer to one, with all that follows on its connection."""
+    """Holds messages of a client's, or the answer to one, with all that follows on their connections."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -53,7 +53,7 @@ class GatedPostgres(TcpProxy):
         self._holds_answer = False
 
     def catch_question(self, gate: Gate, message: bytes, *, after: int = 0) -> None:
-        """Hold the first message with these bytes, after so many that may pass: the server doesn't hear of it."""
+        """Hold every message with these bytes, after so many that may pass: the server doesn't hear of them, nor of another attempt's."""
         self._gate, self._message, self._passes, self._holds_answer = gate, message, after, False
 
     def catch_commit(self, gate: Gate, *, after: int = 0) -> None:
@@ -61,7 +61,9 @@ class GatedPostgres(TcpProxy):
         self._gate, self._message, self._passes, self._holds_answer = gate, COMMITTED, after, True
 
     def _is_watched(self, data: bytes) -> bool:
-        if self._gate is None or self._gate.caught.is_set() or self._gate.is_open or self._message not in data:
+        if self._gate is None or self._gate.is_open or self._message not in data:
+            return False
+        if self._holds_answer and self._gate.caught.is_set():
             return False
         self._passes -= 1
         return self._passes < 0

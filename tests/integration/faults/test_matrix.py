@@ -119,12 +119,12 @@ async def _inflict(trial: Trial, fault: str) -> None:
 
 
 async def _meet_an_exception(trial: Trial, fault: str, first: str) -> None:
-    trial.raise_in_the_activity(for_good=fault == matrix.FOR_GOOD)
+    await trial.raise_in_the_activity(for_good=fault == matrix.FOR_GOOD)
     await trial.submit()
     if fault == matrix.PASSING:
         await eventually(trial.is_tried_again, seconds=PATIENCE_SECONDS)
-        trial.mend()
+        await trial.mend()
     elif first == "failed":
         await eventually(trial.has_failed, seconds=PATIENCE_SECONDS)
-        trial.mend()
+        await trial.mend()
         await trial.sweep()

@@ -41,7 +41,7 @@ async def _assert_nothing_is_wrong(bank: Bank, topics: Topics, handles: list[Han
     events = bank.events()
     assert len(events) == bank.expected_events()
     assert await topics.until(set(events)) == {event_id: {payload} for event_id, payload in events.items()}
-    assert bank.unpublished() == 0
+    await eventually(lambda: bank.unpublished() == 0, seconds=60)
 
 
 async def _break(parts: Parts, part: str, fault: str) -> None:

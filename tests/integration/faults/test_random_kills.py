@@ -160,7 +160,9 @@ async def _client(home: Home, load: Load) -> AsyncIterator[ApiClient]:
         yield client
 
 
-@pytest.mark.parametrize(("transactions", "seconds"), [pytest.param(150, 12.0), pytest.param(2_000, 60.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("transactions", "seconds"), [pytest.param(150, 12.0, marks=pytest.mark.slow), pytest.param(2_000, 60.0, marks=pytest.mark.slow)]
+)
 async def test_transactions_end_right_while_a_random_process_is_killed_every_two_seconds(
     home: Home, capsys: pytest.CaptureFixture[str], transactions: int, seconds: float
 ) -> None:

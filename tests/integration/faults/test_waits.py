@@ -78,7 +78,7 @@ async def _taken(giving: Commands, asked: TransactionRequest) -> bool:
     return True
 
 
-@pytest.mark.parametrize("before", ApprovalStage)
+@pytest.mark.parametrize("before", [ApprovalStage.POSTING, pytest.param(ApprovalStage.CREDIT, marks=pytest.mark.slow)])
 async def test_a_wait_outlives_a_killed_worker_and_the_next_one_takes_the_approval(
     bank: Bank, settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: ApprovalStage
 ) -> None:

@@ -292,7 +292,7 @@ class Trial:
                 )
             )
             self.bank.expected[UNKNOWN] = 0
-        self.mend()
+        await self.mend()
         await self._tell("retry")
 
     async def approve(self) -> None:
@@ -337,10 +337,13 @@ class Trial:
         return int(row["legs"])
 
     # ---- Exceptions ----
-    def raise_in_the_activity(self, *, for_good: bool) -> None:
+    async def raise_in_the_activity(self, *, for_good: bool) -> None:
         """Let the database raise what this step writes: as the loser of a deadlock, which passes, or for a broken constraint."""
         if self.step == matrix.RATE:
             self.rates.refuses = True
+            return
+        if self.step == matrix.PUBLISHING:
+            await self.kafka.refuse()
             return
         table, row = self._written()
         state = "23514" if for_good else "40P01"
@@ -355,10 +358,13 @@ class Trial:
                 )
             )
 
-    def mend(self) -> None:
+    async def mend(self) -> None:
         """Take the cause of the exception, or of the parking, away."""
         if self.step == matrix.RATE:
             self.rates.refuses = False
+            return
+        if self.step == matrix.PUBLISHING:
+            await self.kafka.accept()
             return
         with psycopg.connect(self.stack.postgres_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {} CASCADE").format(self._fault))
@@ -370,8 +376,6 @@ class Trial:
     def _written(self) -> tuple[sql.SQL, sql.Composable]:
         if self.step == matrix.REJECTION:
             return sql.SQL("INSERT ON transaction"), sql.SQL("NEW.status = 'rejected'")
-        if self.step == matrix.PUBLISHING:
-            return sql.SQL("UPDATE ON event_outbox"), sql.SQL("true")
         return sql.SQL("INSERT ON decision"), sql.SQL("NEW.leg = {}").format(sql.Literal(STEPS[self.step].leg))
 
     async def is_tried_again(self) -> bool:
@@ -487,6 +491,6 @@ class Bench:
                 self.bank.rates = EcbDailyRates(rates.url, history=EcbHistoryRates())
             trial.wrong_before = _offending(await run_check(self.bank.settings, settle_seconds=SETTLE_SECONDS_BEFORE))
             exits.callback(trial.gate.open)
-            exits.callback(trial.mend)
+            exits.push_async_callback(trial.mend)
             await trial.start_worker()
             yield trial
