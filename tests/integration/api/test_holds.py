@@ -212,7 +212,7 @@ async def test_a_hold_expires_by_itself_and_its_workflow_ends(bank: Bank, stack:
     ended = Hold.model_validate(await (await _workflow(stack, bank, hold_id)).result())
     assert ended.status == "expired"
     assert await _balance(bank, account) == ("10.00", "0.00", "10.00")
-    assert _told(records, hold_id) == ["authorised", "expired"]
+    await until(lambda: _told(records, hold_id) == ["authorised", "expired"])
     assert (await _capture(bank, hold_id))["reason"]["code"] == "hold-expired"
 
 
@@ -226,7 +226,7 @@ async def test_a_void_is_told_and_an_unsigned_one_is_not_obeyed(bank: Bank, stac
     assert await _balance(bank, account) == ("10.00", "4.00", "6.00")
     assert (await bank.http.post(f"/v1/holds/{hold_id}/void")).json()["status"] == "voided"
     await handle.result()
-    assert _told(records, hold_id) == ["authorised", "voided"]
+    await until(lambda: _told(records, hold_id) == ["authorised", "voided"])
 
 
 async def test_a_hold_whose_workflow_was_terminated_is_taken_over_by_its_void(bank: Bank, stack: RunningStack, records: Records) -> None:
