@@ -197,7 +197,6 @@ async def _carry(
         parts.push_async_callback(publisher.stop)
         await publisher.start()
         outbox = PostgresOutbox(database)
-        parts.push_async_callback(outbox.drain)
         try:
             await _once_reachable(database.ping, stop)
             client = await _once_reachable(client_of, stop)

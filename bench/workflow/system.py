@@ -138,7 +138,6 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         parts.push_async_callback(publisher.stop)
         await publisher.start()
         outbox = PostgresOutbox(database)
-        parts.push_async_callback(outbox.drain)
         # No workflow carried the openings, and a case ends only once nothing waits in the outbox.
         await EventRelay(outbox, publisher, after_seconds=0).run()
         temporal = TemporalConnection(settings)

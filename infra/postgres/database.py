@@ -76,6 +76,7 @@ class Database:
         self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")  # the same pool
         self._operation_timeout_seconds = operation_timeout_seconds
         self._running: set[asyncio.Task[object]] = set()
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
 
     @classmethod
     def open(
@@ -109,10 +110,16 @@ class Database:
         return cls(engine, operation_timeout_seconds=operation_timeout_seconds)
 
     async def close(self) -> None:
-        """Wait for what runs, then close all connections."""
+        """Do what is to be done before, wait for what runs, then close all connections."""
+        for last_work in self._before_close:
+            await last_work()
         if self._running:
             await asyncio.wait(self._running)
         await self._engine.dispose()
+
+    def before_close(self, last_work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done while there are still connections; it raises nothing."""
+        self._before_close.append(last_work)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
         """Do `work` in one database transaction, and commit it.

@@ -108,6 +108,7 @@ class PostgresOutbox:
         self._noted: dict[str, Event] = {}
         self._marking: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
+        self._is_drained_at_the_end = False
 
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
         """See :meth:`ledger.ports.EventOutbox.unpublished`."""
@@ -122,11 +123,14 @@ class PostgresOutbox:
         room = _MOST_NOTED - len(self._noted)
         # What finds no room, after hours without a database, is published once more by a relay.
         self._noted.update((event.event_id, event) for event in events[:room])
+        if not self._is_drained_at_the_end:
+            self._is_drained_at_the_end = True
+            self._database.before_close(self.drain)
         if self._noted and self._marking is None:
             self._marking = asyncio.create_task(self._mark_noted())
 
     async def drain(self) -> None:
-        """Mark what was noted, now; called before the database is closed. What can't be marked is published once more by a relay."""
+        """Mark what was noted, now, as is done before the database is closed. What can't be marked is published once more by a relay."""
         self._at_once.set()
         if self._marking is not None:
             await asyncio.wait([self._marking])

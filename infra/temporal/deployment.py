@@ -47,6 +47,8 @@ _SOURCES: Final = ("ledger", "workflows", "activities", "infra")
 """What a worker runs. Whatever of it changes makes another version."""
 _DIGEST_CHARACTERS: Final = 12
 _POLL_SECONDS: Final = 0.2
+_NOT_YET: Final = {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.RESOURCE_EXHAUSTED}
+"""How the server refuses a version that nobody polls for yet, and whoever asks more often than it likes."""
 _SILENT_AFTER: Final = dt.timedelta(seconds=90)
 """A poll takes a minute at most, and the server remembers pollers for five. Whoever has not polled for this long is gone."""
 
@@ -142,7 +144,7 @@ class WorkerDeployment:
                     try:
                         await self._client.workflow_service.set_worker_deployment_current_version(request)
                     except RPCError as error:
-                        if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
+                        if error.status not in _NOT_YET:
                             raise unavailable(error) from error
                         refused = error
                     else:

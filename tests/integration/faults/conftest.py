@@ -76,14 +76,12 @@ async def parts(stack: RunningStack, bank: Bank) -> AsyncIterator[Parts]:
         publisher = KafkaPublisher(kafka.address)
         exits.push_async_callback(publisher.stop)
         await publisher.start()
-        outbox = PostgresOutbox(behind)
-        exits.push_async_callback(outbox.drain)
         worker = transaction_worker(
             await connect(bank.settings),
             bank.settings,
             ledger=PostgresLedger(behind),
             holds=PostgresHolds(behind),
-            outbox=outbox,
+            outbox=PostgresOutbox(behind),
             publisher=publisher,
             rates=bank.rates,
         )

@@ -155,6 +155,17 @@ async def test_what_workflows_published_is_marked_soon_in_one_statement(bank: Ba
     assert sum("published_at = clock_timestamp()" in statement for statement in statements) == 1
 
 
+async def test_before_its_database_is_closed_what_is_noted_is_marked(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "_GATHER_SECONDS", 3600)
+    deposit = bank.deposit(await bank.open(), 5)
+    await bank.post(deposit)
+    database = Database.open(bank.url, pool_size=1)
+    outbox = PostgresOutbox(database)
+    outbox.note_published(await outbox.unpublished(bank.tenant, deposit.request.transaction_id))
+    await database.close()
+    assert await _nothing_waits(bank)
+
+
 async def test_at_the_end_what_is_noted_is_marked_at_once(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "_GATHER_SECONDS", 3600)
     account = await bank.open()
