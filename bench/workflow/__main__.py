@@ -20,6 +20,7 @@ from bench.workflow.system import system
 from infra.logs import configure_logging
 from infra.settings import Settings
 from infra.stack.model import StackError
+from infra.temporal.telemetry import quiet_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ def main() -> None:
         quick_seconds=QUICK_SECONDS,
     )
     configure_logging(Settings(log_level="WARNING"))  # to stderr: what is printed is for programs
+    quiet_sdk()
     try:
         cases = chosen(options, CASES)
         if options.plot is not None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_autocheckpoint=4000")
 """WAL with synchronous=FULL: twice the rate of SQLite's default journal, and as durable. 64 MiB of pages are kept in memory."""
-_GARBAGE: Final = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
-"""Go's garbage is collected a quarter as often, up to a gibibyte, which saves a tenth of the server's time. The user's values win."""
+_GARBAGE: Final = {"GOGC": "200"}
+"""Go's garbage is collected half as often, which costs memory and saves some of the server's time. The user's own value wins."""
 
 
 def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Command:

@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 import structlog
 from temporalio import activity, workflow
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +48,12 @@ def keep_messages_plain() -> None:
     """Log lines of workflows and activities say once whose they are, in fields of their own, and not again in the message."""
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
+
+
+def quiet_sdk() -> None:
+    """Let the SDK's core say errors only: it writes to standard output, where a benchmark prints JSON. Called before the first client."""
+    quiet = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=quiet))))
 
 
 def sdk_metrics() -> bytes:
