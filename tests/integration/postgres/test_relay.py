@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -66,6 +66,28 @@ async def test_what_its_workflow_may_still_publish_is_left_to_it(bank: Bank, bro
     await EventRelay(bank.outbox, broker, after_seconds=3600).run()
     assert broker.ids(bank.tenant) == {}
     assert {row["event_id"] for row in await bank.select(_UNPUBLISHED)} == waiting
+
+
+async def test_of_a_share_only_what_has_waited_too_long_is_taken(bank: Bank, broker: Broker) -> None:
+    await _deposits(bank, 2)
+    assert await bank.outbox.overdue_shares(older_than=dt.timedelta(hours=1)) == []
+    taken = [await bank.outbox.relay(share, older_than=dt.timedelta(hours=1), publish=broker.publish) for share in range(SHARES)]
+    assert sum(taken) == 0
+    assert broker.ids(bank.tenant) == {}
+
+
+async def test_what_this_process_has_published_and_not_marked_yet_its_relay_leaves_alone(
+    bank: Bank, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_GATHER_SECONDS", 3600)
+    deposit = bank.deposit(await bank.open(), 5)
+    await bank.post(deposit)
+    outbox = bank.outbox
+    outbox.note_published(await outbox.unpublished(bank.tenant, deposit.request.transaction_id))
+    await EventRelay(outbox, broker, after_seconds=0).run()
+    assert broker.ids(bank.tenant) == {}
+    await outbox.drain()
+    assert await _nothing_waits(bank)
 
 
 async def test_while_the_broker_is_away_nothing_is_marked_and_afterwards_nothing_is_missing(bank: Bank, broker: Broker) -> None:
@@ -153,6 +175,29 @@ async def test_what_workflows_published_is_marked_soon_in_one_statement(bank: Ba
     assert [await outbox.unpublished(bank.tenant, transaction_id) for transaction_id in ids] == [()] * 20
     await eventually(lambda: _nothing_waits(bank))
     assert sum("published_at = clock_timestamp()" in statement for statement in statements) == 1
+
+
+async def test_what_is_noted_while_marks_are_on_their_way_is_marked_with_the_next(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = await bank.open()
+    first, second = bank.deposit(account, 5), bank.deposit(account, 6)
+    for deposit in (first, second):
+        await bank.post(deposit)
+    outbox = bank.outbox
+    events = [await outbox.unpublished(bank.tenant, deposit.request.transaction_id) for deposit in (first, second)]
+    mark = outbox._mark
+    calls = 0
+
+    async def mark_and_note(published: Sequence[Sequence[Event]], next_may_begin: Callable[[], None]) -> list[None]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            outbox.note_published(events[1])
+        return await mark(published, next_may_begin)
+
+    monkeypatch.setattr(outbox, "_mark", mark_and_note)
+    outbox.note_published(events[0])
+    await eventually(lambda: _nothing_waits(bank))
+    assert calls == 2
 
 
 async def test_before_its_database_is_closed_what_is_noted_is_marked(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
