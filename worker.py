@@ -196,12 +196,12 @@ async def _carry(
         publisher = KafkaPublisher(_required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers))
         parts.push_async_callback(publisher.stop)
         await publisher.start()
-        outbox = PostgresOutbox(database)
         try:
             await _once_reachable(database.ping, stop)
             client = await _once_reachable(client_of, stop)
         except _StoppedError:
             return
+        outbox = PostgresOutbox(database)
         registered = PostgresStandingOrders(database)
         keeper = StandingOrderKeeper(registered, lambda: _given(client), task_queue=settings.task_queue)
         worker = transaction_worker(
@@ -275,13 +275,13 @@ async def scheduled_sweep(settings: Settings, client: Client) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper | EventRelay, *, every_seconds: float) -> AsyncIterator[None]:
-    """Maintenance beside the postings; cut off at the end, since each of its steps is whole."""
+async def _upkeep(part: PostgresMaintenance | StandingOrderKeeper | EventRelay, *, every_seconds: float) -> AsyncIterator[None]:
+    """What goes on beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield
         return
-    task = asyncio.create_task(maintenance.keep_up(every_seconds=every_seconds))
-    task.add_done_callback(partial(_say_why_it_ended, event="worker.no-maintenance-any-more"))
+    task = asyncio.create_task(part.keep_up(every_seconds=every_seconds))
+    task.add_done_callback(partial(_say_why_it_ended, event="worker.upkeep-ended", part=type(part).__name__))
     try:
         yield
     finally:
@@ -289,9 +289,9 @@ async def _upkeep(maintenance: PostgresMaintenance | StandingOrderKeeper | Event
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _say_why_it_ended(task: asyncio.Task[None], *, event: str) -> None:
+def _say_why_it_ended(task: asyncio.Task[None], *, event: str, **what: str) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error(event, error=repr(error))
+        _log.error(event, error=repr(error), **what)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import random
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -43,7 +44,10 @@ class EventRelay:
             UnavailableError: the database or the publisher did not answer; what was published before is marked.
         """
         relayed = 0
-        for share in await self._outbox.overdue_shares(older_than=self._older_than):
+        shares = await self._outbox.overdue_shares(older_than=self._older_than)
+        # In another order each time: a share whose events can't be published ends a run, and must not end each before the same others.
+        random.shuffle(shares)
+        for share in shares:
             while True:
                 published = await self._outbox.relay(share, older_than=self._older_than, publish=self._publisher.publish)
                 relayed += published

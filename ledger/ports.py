@@ -294,16 +294,8 @@ class EventOutbox(Protocol):
         """
         ...
 
-    async def mark_published(self, events: Sequence[Event]) -> None:
-        """Mark events as published; marking twice changes nothing.
-
-        Raises:
-            UnavailableError: the database did not answer.
-        """
-        ...
-
     def note_published(self, events: Sequence[Event]) -> None:
-        """Have events marked as published soon, together with others.
+        """Have events marked as published soon, together with others; marking twice changes nothing.
 
         Nobody waits for that: what a crash leaves unmarked is published once more, under the same ids.
         """

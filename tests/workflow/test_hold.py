@@ -126,9 +126,6 @@ class FakeHolds:
     async def unpublished(self, tenant: str, transaction_id: str) -> tuple[Event, ...]:  # noqa: ARG002
         return tuple(event for event in self.outbox if event.subject == transaction_id and event.event_id not in self.published)
 
-    async def mark_published(self, events: Sequence[Event]) -> None:
-        self.published.update(event.event_id for event in events)
-
     def note_published(self, events: Sequence[Event]) -> None:
         self.published.update(event.event_id for event in events)
 

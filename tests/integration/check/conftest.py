@@ -124,7 +124,8 @@ async def _publish_and_apply(database: Database, transaction_ids: Any) -> None:
             place = places[event.topic]
             await audit.apply(place, [_record(offsets[place], event)], expected=offsets[place])
             offsets[place] += 1
-        await outbox.mark_published(events)
+        outbox.note_published(events)
+    await outbox.drain()
 
 
 def _record(offset: int, event: Event) -> Record:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -184,20 +185,20 @@ async def test_what_is_noted_while_marks_are_on_their_way_is_marked_with_the_nex
         await bank.post(deposit)
     outbox = bank.outbox
     events = [await outbox.unpublished(bank.tenant, deposit.request.transaction_id) for deposit in (first, second)]
-    mark = outbox._mark
-    calls = 0
+    run_statement = bank.database.run_statement
+    marked = 0
 
-    async def mark_and_note(published: Sequence[Sequence[Event]], next_may_begin: Callable[[], None]) -> list[None]:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
+    async def run_and_note(work: Callable[[Any], Awaitable[Any]]) -> Any:
+        nonlocal marked
+        marked += 1
+        if marked == 1:
             outbox.note_published(events[1])
-        return await mark(published, next_may_begin)
+        return await run_statement(work)
 
-    monkeypatch.setattr(outbox, "_mark", mark_and_note)
+    monkeypatch.setattr(bank.database, "run_statement", run_and_note)
     outbox.note_published(events[0])
     await eventually(lambda: _nothing_waits(bank))
-    assert calls == 2
+    assert marked == 2
 
 
 async def test_before_its_database_is_closed_what_is_noted_is_marked(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:

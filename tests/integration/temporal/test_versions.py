@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterator
@@ -93,6 +94,15 @@ async def test_a_parked_transaction_whose_version_went_away_goes_on_with_the_cur
         await eventually(lambda: _left(deployment, []), seconds=PATIENCE_SECONDS)
     bank.assert_each_transaction_completed_once()
     bank.assert_money_is_neither_lost_nor_made()
+
+
+async def test_many_who_promote_at_once_wait_until_the_server_takes_it(
+    bank: Bank, deployment: WorkerDeployment, make_worker: MakeWorker
+) -> None:
+    async with await make_worker(bank, worker_build_id="A"):
+        await deployment.set_current("A", within_seconds=PATIENCE_SECONDS)
+        await asyncio.gather(*(deployment.set_current("A", within_seconds=PATIENCE_SECONDS) for _ in range(60)))
+        assert await deployment.current() == "A"
 
 
 async def test_the_sweep_moves_what_nobody_serves_so_many_at_once_and_leaves_what_somebody_serves(
