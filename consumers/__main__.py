@@ -1,4 +1,4 @@
-"""Composition root of a consumer: ``python -m consumers GROUP``, with the settings in the environment."""
+"""Composition root of consumers: ``python -m consumers GROUP [GROUP ...]``, with the settings in the environment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from consumers import audit
+from consumers.member import Surroundings
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.settings import Settings
@@ -19,51 +20,61 @@ from infra.tracing import start_tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from infra.kafka.consumer import ConsumerLoop
+    from consumers.member import Member
 
 _log = structlog.get_logger("consumers")
 
-GROUPS: Final[dict[str, Callable[[str, Database], ConsumerLoop]]] = {audit.GROUP: audit.audit_loop}
-_POOL_SIZE: Final = 2
-"""A member applies one batch at a time."""
+GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {audit.GROUP: audit.audit_member}
+_POOL_SIZE: Final = 3
+"""A member applies one batch at a time; what runs beside it seldom needs a connection."""
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(group: str, *, bootstrap_servers: str, postgres_url: str, postgres_role: str | None) -> None:
-    """Be a member of the group until SIGTERM or SIGINT; the batch at hand is finished."""
-    database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=postgres_role)
-    member = GROUPS[group](bootstrap_servers, database)
+async def consume(groups: Sequence[str], settings: Settings, *, bootstrap_servers: str, postgres_url: str) -> None:
+    """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished."""
+    databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role) for _ in groups]
+    members = [
+        GROUPS[group](Surroundings(settings, bootstrap_servers, database)) for group, database in zip(groups, databases, strict=True)
+    ]
+
+    def stop() -> None:
+        for member in members:
+            member.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, member.stop)
-    _log.info("consumer.started", group=group)
+        loop.add_signal_handler(number, stop)
+    _log.info("consumer.started", groups=list(groups))
     try:
-        await member.run()
+        # One that fails ends the process, and with it the others: whoever started it starts all of them again.
+        async with asyncio.TaskGroup() as running:
+            for member in members:
+                running.create_task(member.run())
     finally:
-        await database.close()
-    _log.info("consumer.stopped", group=group)
+        for database in databases:
+            await database.close()
+    _log.info("consumer.stopped", groups=list(groups))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one member of the group that the command line names; the exit code."""
-    if len(arguments) != 1 or arguments[0] not in GROUPS:
-        sys.stderr.write(f"usage: python -m consumers {{{'|'.join(GROUPS)}}}\n")
+    """Run one member of each group that the command line names; the exit code."""
+    if not arguments or not set(arguments) <= set(GROUPS) or len(set(arguments)) < len(arguments):
+        names = "|".join(GROUPS)
+        sys.stderr.write(f"usage: python -m consumers {{{names}}} [{{{names}}} ...]\n")
         return _EXIT_CONFIGURATION
     settings = Settings()
     configure_logging(settings)
-    start_tracing(settings, service=f"casaflow-consumer-{arguments[0]}")
+    start_tracing(settings, service=f"casaflow-consumer-{'-'.join(arguments)}")
     if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION
-    postgres_url = settings.postgres_url.get_secret_value()
-    uvloop.run(
-        consume(
-            arguments[0],
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            postgres_url=postgres_url,
-            postgres_role=settings.postgres_role,
-        )
+    consuming = consume(
+        arguments,
+        settings,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        postgres_url=settings.postgres_url.get_secret_value(),
     )
+    uvloop.run(consuming)
     return 0
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from consumers.member import GroupMember
 from infra.kafka.consumer import ConsumerLoop
 from infra.postgres.audit import AuditEffects
 from ledger.events import TOPICS
 
 if TYPE_CHECKING:
-    from infra.postgres.database import Database
+    from consumers.member import Surroundings
 
 GROUP: Final = "audit"
 
 
-def audit_loop(bootstrap_servers: str, database: Database) -> ConsumerLoop:
-    """A member of the audit group; it reads both topics."""
-    return ConsumerLoop(bootstrap_servers, group=GROUP, topics=TOPICS, effects=AuditEffects(database, consumer_group=GROUP))
+def audit_member(given: Surroundings) -> GroupMember:
+    """A member of the audit group; it reads both topics. What is no event is appended too, so nothing stands aside."""
+    effects = AuditEffects(given.database, consumer_group=GROUP)
+    return GroupMember(ConsumerLoop(given.bootstrap_servers, group=GROUP, topics=TOPICS, effects=effects))

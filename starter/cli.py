@@ -317,9 +317,9 @@ def api() -> None:
 
 
 @app.command()
-def consumer(group: Annotated[str, typer.Argument(help="audit")]) -> None:
-    """Run a downstream consumer with the settings of the environment."""
-    os.execv(sys.executable, [sys.executable, "-m", "consumers", group])  # noqa: S606
+def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="audit")]) -> None:
+    """Run a member of each group, in one process, with the settings of the environment."""
+    os.execv(sys.executable, [sys.executable, "-m", "consumers", *groups])  # noqa: S606
 
 
 def outside_or_stack(settings: Settings) -> Settings:

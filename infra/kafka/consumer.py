@@ -8,6 +8,7 @@ Kafka and PostgreSQL may both be away: then the loop waits, says so, and goes on
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -35,6 +36,8 @@ _GATHER_MILLISECONDS: Final = 200
 records that came 200 ms apart may well share one: nobody waits for what is done downstream."""
 _GATHER_BYTES: Final = 64 * 1024
 """With so many there is nothing to wait for."""
+_LOOK_SECONDS: Final = 3.0
+"""How often a member looks whether its partitions still go on where it believes: an operator may have sent the group back."""
 _FIRST_WAIT_SECONDS: Final = 0.25
 _LONGEST_WAIT_SECONDS: Final = 10.0
 _CONNECT_TIMEOUT_SECONDS: Final = 30.0
@@ -61,6 +64,7 @@ class ConsumerLoop:
         self._stopping = asyncio.Event()
         self._positions: dict[Partition, int] = {}
         self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._looked_at = time.monotonic()
 
     def stop(self) -> None:
         """Finish the batch at hand, leave the group, and return from :meth:`run`."""
@@ -127,6 +131,7 @@ class ConsumerLoop:
 
     async def _consume_once(self, consumer: Any) -> None:  # noqa: ANN401
         try:
+            await self._look()
             await self._find_positions(consumer)
             # A partition that is assigned while this waits has no position yet; its records are fetched again from the right one.
             batches = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
@@ -182,6 +187,14 @@ class ConsumerLoop:
             transaction_ids=_transactions(batch),
         )
         return True
+
+    async def _look(self) -> None:
+        """Forget the position of each partition that was sent back, so that it is looked up and sought."""
+        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        stored = await self._effects.next_offsets(self._positions)
+        self.forget([partition for partition, offset in stored.items() if self._positions.get(partition, offset) != offset])
 
     async def _find_positions(self, consumer: Any) -> None:  # noqa: ANN401
         """Seek each partition that has no position yet to its stored offset."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import hashlib
-import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import text
 
-from infra.kafka.cloud_events import MalformedEventError, attributes_of
-from infra.kafka.records import StaleOwnerError
+from infra.kafka.cloud_events import MalformedEventError
+from infra.kafka.received import raw_record, received_event
 from infra.postgres.json import to_jsonb
-from ledger.errors import InvalidInputError
-from ledger.ids import parse_transaction_id
+from infra.postgres.stored_offsets import StoredOffsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,28 +29,6 @@ GENESIS_HASH: Final = bytes(32)
 """What the first record of a chain follows."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
-
-# ---- the group's offsets ----
-_ENTER_PARTITIONS = text("""
-    INSERT INTO audit.consumer_offset (consumer_group, topic, partition, next_offset)
-    SELECT :consumer_group, b.topic, b.partition, b.next_offset
-      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]), CAST(:offsets AS bigint[])) AS b (topic, partition, next_offset)
-     ORDER BY b.topic, b.partition
-        ON CONFLICT DO NOTHING
-""")
-_NEXT_OFFSETS = text("""
-    SELECT o.topic, o.partition, o.next_offset
-      FROM audit.consumer_offset o
-      JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[])) AS b (topic, partition) USING (topic, partition)
-     WHERE o.consumer_group = :consumer_group
-""")
-# Compare and set: the row's lock puts members that all believe to own the partition one after the other, and only the first finds its
-# offset.
-_MOVE = text("""
-    UPDATE audit.consumer_offset SET next_offset = :to_offset, updated_at = clock_timestamp()
-     WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected
-    RETURNING clock_timestamp() AS moved_at
-""")
 
 # ---- the chains ----
 _HEAD = text("SELECT sequence, hash FROM audit.chain WHERE chain = :chain FOR UPDATE")
@@ -98,98 +73,46 @@ class AuditEffects:
 
     def __init__(self, database: Database, *, consumer_group: str = "audit") -> None:
         self._database = database
-        self._group = consumer_group
+        self.offsets = StoredOffsets(database, schema="audit", consumer_group=consumer_group)
 
     async def next_offsets(self, beginnings: Mapping[Partition, int]) -> dict[Partition, int]:
         """See :meth:`infra.kafka.records.GroupEffects.next_offsets`."""
-        by_place = {(partition.topic, partition.number): partition for partition in beginnings}
-        values = {
-            "consumer_group": self._group,
-            "topics": [partition.topic for partition in beginnings],
-            "partitions": [partition.number for partition in beginnings],
-        }
-
-        async def work(connection: AsyncConnection) -> dict[Partition, int]:
-            await connection.execute(_ENTER_PARTITIONS, {**values, "offsets": list(beginnings.values())})
-            # A new statement, so that a row which another member entered first is seen.
-            found = await connection.execute(_NEXT_OFFSETS, values)
-            return {by_place[row.topic, row.partition]: row.next_offset for row in found}
-
-        return await self._database.run(work)
+        return await self.offsets.next_offsets(beginnings)
 
     async def move(self, partition: Partition, *, expected: int, to: int) -> None:
         """See :meth:`infra.kafka.records.GroupEffects.move`."""
-
-        async def work(connection: AsyncConnection) -> None:
-            await self._move(connection, partition, expected=expected, to=to)
-
-        await self._database.run(work)
+        await self.offsets.move(partition, expected=expected, to=to)
 
     async def apply(self, partition: Partition, records: Sequence[Record], *, expected: int) -> int:
         """See :meth:`infra.kafka.records.GroupEffects.apply`."""
         contents = [(record.offset, _content_of(record, partition)) for record in records]
 
         async def work(connection: AsyncConnection) -> int:
-            recorded_at = await self._move(connection, partition, expected=expected, to=records[-1].offset + 1)
+            recorded_at = await self.offsets.advance(connection, partition, expected=expected, to=records[-1].offset + 1)
             new = await _without_known(connection, partition, contents)
             if new:
                 await _append(connection, partition, new, recorded_at)
+            await self.offsets.count_repeats(connection, partition, len(contents) - len(new))
             return len(new)
 
         return await self._database.run(work)
 
-    async def _move(self, connection: AsyncConnection, partition: Partition, *, expected: int, to: int) -> dt.datetime:
-        place = {"consumer_group": self._group, "topic": partition.topic, "partition": partition.number}
-        moved = (await connection.execute(_MOVE, {**place, "expected": expected, "to_offset": to})).one_or_none()
-        if moved is None:
-            raise StaleOwnerError(partition=partition, expected=expected)
-        moved_at: dt.datetime = moved.moved_at
-        return moved_at
-
 
 def _content_of(record: Record, partition: Partition) -> _Content:
     try:
-        return _event_of(record)
+        event = received_event(record, partition)
     except MalformedEventError as error:
         _log.error("audit.malformed-event", partition=str(partition), offset=record.offset, problem=str(error))
-        return _Content(problem=str(error).replace("\0", "�"), raw_record=_raw(record))
-
-
-def _event_of(record: Record) -> _Content:
-    """Read a record as an event.
-
-    Raises:
-        MalformedEventError: it isn't one of casaflow's.
-    """
-    attributes = attributes_of(record.headers)
-    if record.key is None or record.value is None:
-        message = "it has no key or no value"
-        raise MalformedEventError(message)
-    try:
-        key, payload, event_time = record.key.decode(), record.value.decode(), dt.datetime.fromisoformat(attributes.time)
-        json.loads(payload)
-        event_id = parse_transaction_id(attributes.event_id, field="ce_id")
-        if event_time.tzinfo is None:
-            message = f"ce_time {attributes.time!r} has no time zone"
-            raise MalformedEventError(message)
-        # PostgreSQL takes no time zone that is not a whole number of seconds away, nor an instant outside of Python's years.
-        event_time = event_time.astimezone(dt.UTC)
-    except (ValueError, OverflowError, RecursionError, InvalidInputError) as error:
-        raise MalformedEventError(str(error)) from error
-    values = {"type": attributes.type, "key": key, "source": attributes.source, "subject": attributes.subject, "payload": payload}
-    for name, value in values.items():
-        if "\0" in value:
-            message = f"its {name} has a zero byte, which PostgreSQL's text can't keep"
-            raise MalformedEventError(message)
-    return _Content(event_id=event_id, time=event_time, **values)
-
-
-def _raw(record: Record) -> str:
-    def coded(value: bytes | None) -> str | None:
-        return None if value is None else base64.b64encode(value).decode("ascii")
-
-    headers = [[coded(name.encode("utf-8", "surrogateescape")), coded(value)] for name, value in record.headers]
-    return to_jsonb({"key": coded(record.key), "value": coded(record.value), "headers": headers})
+        return _Content(problem=str(error).replace("\0", "�"), raw_record=raw_record(record))
+    return _Content(
+        event_id=event.event_id,
+        type=event.type,
+        key=event.key,
+        source=event.source,
+        subject=event.subject,
+        time=event.time,
+        payload=event.data,
+    )
 
 
 async def _without_known(

@@ -27,6 +27,17 @@ _STANDING_ORDER: Final = (
 )
 _STANDING_ORDER_RUN: Final = "tenant order_id due_date attempt transaction_id started_at outcome reason finished_at"
 
+_GROUPS: Final = ("statement", "notification", "mis")
+"""Consumer groups with a schema by migration 0030; the audit group's is older."""
+_HELD_EVENT: Final = "status error error_type attempts changed_by reason"
+_OF_A_GROUP: Final = {
+    ("consumer_offset", "INSERT"): "consumer_group topic partition next_offset updated_at",
+    ("consumer_offset", "UPDATE"): "next_offset repeats updated_at",
+    ("applied_event", "INSERT"): "event_id topic partition offset applied_at",
+    ("held_event", "INSERT"): f"topic partition offset key event_id type subject raw_record {_HELD_EVENT}",
+    ("held_event", "UPDATE"): f"{_HELD_EVENT} changed_at told_at",
+}
+
 WRITABLE_COLUMNS: Final = {
     key: frozenset(columns.split())
     for key, columns in {
@@ -48,11 +59,12 @@ WRITABLE_COLUMNS: Final = {
         ("standing_order_change", "INSERT"): "tenant order_id version action by at reason",
         ("standing_order_run", "INSERT"): _STANDING_ORDER_RUN,
         ("standing_order_run", "UPDATE"): "outcome reason finished_at",
-        ("audit.consumer_offset", "INSERT"): "consumer_group topic partition next_offset updated_at",
-        ("audit.consumer_offset", "UPDATE"): "consumer_group topic partition next_offset updated_at",
+        ("audit.consumer_offset", "INSERT"): "consumer_group topic partition next_offset repeats updated_at",
+        ("audit.consumer_offset", "UPDATE"): "consumer_group topic partition next_offset repeats updated_at",
         ("audit.chain", "INSERT"): "chain sequence hash",
         ("audit.chain", "UPDATE"): "chain sequence hash",
         ("audit.record", "INSERT"): _AUDIT_RECORD,
+        **{(f"{group}.{table}", verb): columns for group in _GROUPS for (table, verb), columns in _OF_A_GROUP.items()},
     }.items()
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
@@ -86,7 +98,8 @@ _CHECKS: Final = (
     "online_entry_never_overdrawn",
     "transaction_finished_when_final",
 )
-_LEDGERS: Final = "relnamespace IN (CAST(current_schema() AS regnamespace), CAST('audit' AS regnamespace))"
+_SCHEMAS: Final = ", ".join(f"CAST('{schema}' AS regnamespace)" for schema in ("audit", *_GROUPS))
+_LEDGERS: Final = f"relnamespace IN (CAST(current_schema() AS regnamespace), {_SCHEMAS})"
 _ROLE: Final = f"(SELECT oid, rolname FROM pg_roles WHERE rolname = '{APPLICATION_ROLE}')"  # noqa: S608  a constant
 
 SAFEGUARDS: Final = (

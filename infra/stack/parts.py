@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from infra.stack.ports import PortReservations
 
 CONSUMERS: Final = ("audit",)
-"""Groups that the stack runs, each by a process of its own."""
+"""Groups that the stack runs, all in one process: on one machine their interpreters would cost more than their work."""
 _POLL_SECONDS: Final = 0.2
 _PROMOTE_SECONDS: Final = 30.0
 
@@ -292,18 +292,20 @@ def worker_parts(servers: Servers) -> list[Part]:
     ]
 
 
-def consumer_parts(servers: Servers) -> list[Part]:
-    """The consumers; each is ready once its group has a member with partitions."""
+def consumer_part(servers: Servers) -> Part:
+    """The consumers, in one process; ready once each group has a member with partitions."""
 
-    def part(group: str) -> Part:
-        async def ready(_pid: int) -> None:
+    async def ready(_pid: int) -> None:
+        for group in CONSUMERS:
             while not await _is_stable(servers.kafka_bootstrap_servers, group):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-        command = servers.python(f"consumer-{group}", "consumers", group)
-        return Part(name=f"consumer {group}", command=command, wait_until_ready=ready, address=f"group {group}")
-
-    return [part(group) for group in CONSUMERS]
+    return Part(
+        name="consumers",
+        command=servers.python("consumers", "consumers", *CONSUMERS),
+        wait_until_ready=ready,
+        address=f"groups {', '.join(CONSUMERS)}",
+    )
 
 
 async def _polls(servers: Servers, identity: str) -> bool:

@@ -285,7 +285,7 @@ class _Counting:
 
     def __init__(self, effects: AuditEffects, *, pause_seconds: float = 0.0) -> None:
         self.effects = effects
-        self.group = effects._group
+        self.group = effects.offsets._group
         self.records = 0
         self.partitions: set[Partition] = set()
         self._pause_seconds = pause_seconds

@@ -25,7 +25,7 @@ from infra.stack.postgres import _ROOT_STATE
 
 START_SECONDS = 400
 """A first start on a fresh machine also fetches Kafka's jars."""
-PARTS = ["postgres", "temporal", "kafka", "worker", "api", "consumer audit"]
+PARTS = ["postgres", "temporal", "kafka", "worker", "api", "consumers"]
 _WAIT_SECONDS = 180
 
 
@@ -95,7 +95,8 @@ class Home:
     def pids(self) -> dict[str, int]:
         """The pid of each part by the part's name, as ``stack.json`` has them."""
         pids = self.stack()["pids"]
-        consumers = {f"consumer {group}": pid for group, pid in pids["consumers"].items()}
+        # One process for all groups.
+        consumers = dict.fromkeys(["consumers"] if pids["consumers"] else [], next(iter(pids["consumers"].values()), 0))
         alone = {name: pids[name] for name in ("api", "postgres", "temporal", "kafka") if pids[name] is not None}
         workers = dict(zip(["worker"], pids["worker"], strict=False))
         return {**alone, **consumers, **workers}

@@ -26,7 +26,7 @@ def _last_line_before_death(home: Home, part: str) -> str:
     return lines[-1] if lines else ""
 
 
-@pytest.mark.parametrize("part", ["worker", "api", "consumer audit", pytest.param("kafka", marks=pytest.mark.slow), "postgres", "temporal"])
+@pytest.mark.parametrize("part", ["worker", "api", "consumers", pytest.param("kafka", marks=pytest.mark.slow), "postgres", "temporal"])
 def test_a_part_that_dies_is_reported_with_the_end_of_its_log_and_started_again(second: Home, part: str) -> None:
     pids, before = second.pids(), second.part(part)
     said, last_line = len(second.log("supervisor")), _last_line_before_death(second, part)
@@ -55,19 +55,19 @@ def test_what_was_killed_works_again(second: Home) -> None:
 
 
 def test_a_part_that_can_not_start_again_is_shown_as_failed_until_it_can(second: Home) -> None:
-    log = second.places.log_file("consumer-audit")
+    log = second.places.log_file("consumers")
     kept = log.with_name("kept")
     log.rename(kept)
     # Where its log should be is a folder: the process can't be started.
     log.mkdir()
     try:
-        kill(second.pids()["consumer audit"])
-        wait_until(lambda: second.part("consumer audit").health is Health.FAILED, "the part has failed")
-        assert second.part("consumer audit").pid is None
-        assert "consumer audit" not in second.pids()
+        kill(second.pids()["consumers"])
+        wait_until(lambda: second.part("consumers").health is Health.FAILED, "the part has failed")
+        assert second.part("consumers").pid is None
+        assert "consumers" not in second.pids()
         shown = second.casaflow("status")
         assert shown.returncode == 1
-        assert re.search(r"^consumer audit +failed .*can't be started: \[Errno 21\] Is a directory", shown.stdout, re.MULTILINE), (
+        assert re.search(r"^consumers +failed .*can't be started: \[Errno 21\] Is a directory", shown.stdout, re.MULTILINE), (
             shown.stdout
         )
     finally:

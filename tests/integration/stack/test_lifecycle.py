@@ -65,7 +65,7 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         "kafka": "kafka.Kafka",
         "worker": "-m worker",
         "api": "-m worker api",
-        "consumer audit": "-m consumers audit",
+        "consumers": "-m consumers audit",
     }
     supervisor = first.supervisor().pid
     for name, pid in pids.items():
@@ -192,7 +192,7 @@ def test_servers_from_outside_replace_the_embedded_ones(beginning: Beginning, ou
     chosen = json.loads(outside.places.ports_file.read_text())
     assert not set(chosen.values()) & {*DEFAULT_PORTS.values()}
     assert stack["api"] == f"http://127.0.0.1:{outside.settings['CASAFLOW_API_PORT']}"
-    assert set(outside.pids()) == {"worker", "api", "consumer audit"}
+    assert set(outside.pids()) == {"worker", "api", "consumers"}
     assert stack["postgres_dsn"] == first.stack()["postgres_dsn"]
     assert stack["temporal_address"] == first.stack()["temporal_address"]
     assert stack["temporal_ui"] is None
