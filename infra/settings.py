@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.approvals import LONGEST_EXPIRY
+from ledger.closings import StatementPeriod
 from ledger.commands import MIN_SECRET_BYTES
 from ledger.errors import InvalidInputError
 from ledger.waits import ApprovalThresholds, WaitingRules
@@ -154,6 +155,8 @@ class Settings(BaseSettings):
     """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
     time_zone: str = "UTC"
     """The bank's, an IANA name: a requested execution date begins at its midnight."""
+    statement_period: StatementPeriod = StatementPeriod.MONTH
+    """How often the statement group closes numbered statements: at the end of each ``day``, ``week`` or ``month`` of `time_zone`."""
     execution_days_ahead: int = Field(default=365, ge=0, le=3_660)
     """How many days ahead a requested execution date may lie."""
 

@@ -38,6 +38,7 @@ HOLD_AUTHORISED_V1: Final = "casaflow.casa.hold-authorised.v1"
 HOLD_CAPTURED_V1: Final = "casaflow.casa.hold-captured.v1"
 HOLD_VOIDED_V1: Final = "casaflow.casa.hold-voided.v1"
 HOLD_EXPIRED_V1: Final = "casaflow.casa.hold-expired.v1"
+HOLD_TYPES: Final = frozenset({HOLD_AUTHORISED_V1, HOLD_CAPTURED_V1, HOLD_VOIDED_V1, HOLD_EXPIRED_V1})
 FINISHED_TYPES: Final = {
     TransactionStatus.COMPLETED: "casaflow.accounting.transaction-completed.v1",
     TransactionStatus.REJECTED: "casaflow.accounting.transaction-rejected.v1",

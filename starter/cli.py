@@ -194,6 +194,34 @@ def statement(  # noqa: PLR0913, PLR0917  each is an option
     show_statement(page)
 
 
+@app.command()
+def statements(
+    account_id: str,
+    number: Annotated[int | None, typer.Argument(min=1, help="The closed statement whose lines are to be shown.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Statements, or lines of one, at most.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """List an account's closed, numbered statements with their closing balances; or show the lines of one of them."""
+    from starter.statements import show_closed_statement, show_statements  # noqa: PLC0415  as in submit
+
+    page = _given(limit=None if limit is None else str(limit))
+    if number is None:
+        page |= _given(before=cursor)
+        answer = ask(api_url, api_key, lambda client: client.statements(account_id, page))
+    else:
+        page |= _given(cursor=cursor)
+        answer = ask(api_url, api_key, lambda client: client.closed_statement(account_id, number, page))
+    if as_json:
+        show(answer, as_json=True)
+    elif number is None:
+        show_statements(answer)
+    else:
+        show_closed_statement(answer)
+
+
 def _given(**options: str | None) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 

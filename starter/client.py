@@ -134,6 +134,14 @@ class ApiClient:
         """One page of an account's statement; `query` as the endpoint takes it."""
         return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statement", params=query))
 
+    async def statements(self, account_id: str, query: dict[str, str]) -> dict[str, Any]:
+        """An account's closed statements, the newest first, and what came after the last one."""
+        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statements", params=query))
+
+    async def closed_statement(self, account_id: str, number: int, query: dict[str, str]) -> dict[str, Any]:
+        """A closed statement, with a page of its lines."""
+        return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statements/{number}", params=query))
+
     async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
         """Submit a transaction with an id of its own.
 

@@ -27,6 +27,35 @@ def show_statement(page: dict[str, Any]) -> None:
         typer.echo(f"More lines: --cursor {page['next_cursor']}")
 
 
+def show_statements(found: dict[str, Any]) -> None:
+    """Print an account's statements as the API gave them."""
+    table = Table(
+        title=f"Account {found['account_id']}, {found['currency']}", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    for name in ("number", "from (UTC)", "until", "opening balance", "credited", "debited", "closing balance", "lines"):
+        table.add_column(name, justify="left" if name in {"from (UTC)", "until"} else "right", no_wrap=True)
+    current = {**found["current"], "number": "", "until": None}
+    for one in (current, *found["closed"]):
+        amounts = (one["opening_balance"], one["credited"], one["debited"], one["closing_balance"])
+        table.add_row(str(one["number"]), _minute(one["since"]), _minute(one["until"]) or "not closed", *amounts, str(one["lines"]))
+    console().print(table)
+    if found["next_before"] is not None:
+        typer.echo(f"Earlier statements: --cursor {found['next_before']}")
+
+
+def show_closed_statement(found: dict[str, Any]) -> None:
+    """Print a page of a closed statement."""
+    statement = found["statement"]
+    typer.echo(
+        f"Statement {statement['number']}, {_minute(statement['since'])} to {_minute(statement['until'])} UTC, {statement['lines']} lines."
+    )
+    show_statement(found["page"])
+
+
+def _minute(instant: str | None) -> str:
+    return "" if instant is None else dt.datetime.fromisoformat(instant).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def statement_table(page: dict[str, Any]) -> Table:
     """The lines, debits with a minus."""
     table = Table(title=f"Account {page['account_id']}", title_justify="left", box=None, pad_edge=False, header_style="bold")

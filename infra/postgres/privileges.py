@@ -27,6 +27,11 @@ _STANDING_ORDER: Final = (
 )
 _STANDING_ORDER_RUN: Final = "tenant order_id due_date attempt transaction_id started_at outcome reason finished_at"
 
+_LINE: Final = (
+    "tenant account_id booked_at transaction_id leg event_id currency direction amount value_date version counterparty reference "
+    "remittance_information"
+)
+_CLOSED: Final = "tenant account_id number currency since until_at opening_balance credited debited closing_balance lines"
 _GROUPS: Final = ("statement", "notification", "mis")
 """Consumer groups with a schema by migration 0030; the audit group's is older."""
 _HELD_EVENT: Final = "status error error_type attempts changed_by reason"
@@ -64,6 +69,9 @@ WRITABLE_COLUMNS: Final = {
         ("audit.chain", "INSERT"): "chain sequence hash",
         ("audit.chain", "UPDATE"): "chain sequence hash",
         ("audit.record", "INSERT"): _AUDIT_RECORD,
+        ("statement.line", "INSERT"): _LINE,
+        ("statement.closed", "INSERT"): _CLOSED,
+        ("statement.closing_run", "INSERT"): "until_at accounts",
         **{(f"{group}.{table}", verb): columns for group in _GROUPS for (table, verb), columns in _OF_A_GROUP.items()},
     }.items()
 }
@@ -81,6 +89,8 @@ _TRIGGERS: Final = (
     ("standing_order_change", "insert_only"),
     ("operator_action", "insert_only"),
     ("audit.record", "insert_only"),
+    ("statement.line", "insert_only"),
+    ("statement.closed", "insert_only"),
     ("online_balance", "never_unfold"),
 )
 _CHECKS: Final = (

@@ -16,6 +16,7 @@ from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
+from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
@@ -26,6 +27,7 @@ from ledger.errors import UnavailableError
 from starter.api import (
     accounts,
     approvals,
+    closed_statements,
     explanations,
     health,
     holds,
@@ -92,6 +94,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
             ),
             statements=PostgresStatements(database),
+            group_statements=GroupStatements(database),
             transactions=recorded,
             keys=PostgresApiKeys(database),
             maintenance=PostgresMaintenance(database),
@@ -121,7 +124,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi, approvals):
+    parts = (accounts, holds, standing_orders, statements, closed_statements, transactions, explanations, rates, health, metrics, openapi)
+    for part in (*parts, approvals):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from infra.postgres.holds import PostgresHolds
     from infra.postgres.maintenance import PostgresMaintenance
     from infra.postgres.outbox import PostgresOutbox
+    from infra.postgres.statement_lines import GroupStatements
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
@@ -38,6 +39,7 @@ class Services:
     holds: PostgresHolds
     hold_starter: HoldStarter
     statements: PostgresStatements
+    group_statements: GroupStatements
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance

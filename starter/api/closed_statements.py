@@ -1,0 +1,145 @@
+"""The statement group's statements: closed and numbered, and what came after the last one. See decision record 0031."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger.closings import MAX_STATEMENTS, ClosedStatement, CurrentStatement, StatementList
+from ledger.ids import parse_account_id
+from ledger.money import Money
+from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder, StatementRequest
+from starter.api.answers import answer
+from starter.api.models import StatementView
+from starter.api.services import Authenticated, UsesServices
+
+router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+
+_AMOUNTS = ("opening_balance", "credited", "debited", "closing_balance")
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StatementListQuery(_Query):
+    """Which statements."""
+
+    before: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Closed statements with smaller numbers: `next_before`.")
+    limit: int = Field(default=12, ge=1, le=MAX_STATEMENTS, description="Closed statements at most.")
+
+
+class StatementLinesQuery(_Query):
+    """Which lines of a closed statement."""
+
+    limit: int = Field(default=DEFAULT_PAGE_LINES, ge=1, le=MAX_PAGE_LINES, description="Lines of a page at most.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before; it brings the order along.")
+    order: StatementOrder | None = Field(default=None, description="Oldest first unless given.")
+
+
+class ClosedStatementView(BaseModel):
+    """A closed statement: opening balance + credited - debited = closing balance. It never changes."""
+
+    number: int
+    """Counted from 1 for each account, without a gap; a period in which nothing was booked has no statement."""
+    since: dt.datetime
+    """Lines booked then or later."""
+    until: dt.datetime
+    """Lines booked before this instant."""
+    opening_balance: str
+    credited: str
+    debited: str
+    closing_balance: str
+    lines: int
+    closed_at: dt.datetime
+
+    @classmethod
+    def of(cls, statement: ClosedStatement) -> Self:
+        """The API's form of `statement`."""
+        return cls(**{**statement.model_dump(exclude={"account_id", "currency"}), **_amounts(statement)})
+
+
+class CurrentStatementView(BaseModel):
+    """What came after the last closed statement, as far as it has arrived: within seconds."""
+
+    since: dt.datetime | None
+    """The end of the last closed statement; null: there is none."""
+    opening_balance: str
+    credited: str
+    debited: str
+    closing_balance: str
+    lines: int
+
+    @classmethod
+    def of(cls, statement: CurrentStatement) -> Self:
+        """The API's form of `statement`."""
+        return cls(**{**statement.model_dump(exclude={"account_id", "currency"}), **_amounts(statement)})
+
+
+class StatementListView(BaseModel):
+    """An account's statements, the newest first."""
+
+    account_id: str
+    currency: str
+    current: CurrentStatementView
+    closed: list[ClosedStatementView]
+    next_before: int | None
+    """For the page of those before; null: there are none."""
+
+    @classmethod
+    def of(cls, found: StatementList) -> Self:
+        """The API's form of `found`."""
+        return cls(
+            account_id=found.current.account_id,
+            currency=found.current.currency,
+            current=CurrentStatementView.of(found.current),
+            closed=[ClosedStatementView.of(statement) for statement in found.closed],
+            next_before=found.closed[-1].number if found.more else None,
+        )
+
+
+class ClosedStatementPage(BaseModel):
+    """A closed statement, and a page of its lines."""
+
+    statement: ClosedStatementView
+    page: StatementView
+
+
+def _amounts(statement: ClosedStatement | CurrentStatement) -> dict[str, str]:
+    return {name: Money(minor_units=getattr(statement, name), currency=statement.currency).decimal_string for name in _AMOUNTS}
+
+
+@router.get("/{account_id}/statements", responses=answer(404, "The tenant has no such account."))
+async def list_statements(
+    account_id: str, query: Annotated[StatementListQuery, Query()], services: UsesServices, principal: Authenticated
+) -> StatementListView:
+    """The closed, numbered statements that the statement consumer has made of the events, and what came after the last one."""
+    parse_account_id(account_id, field="account_id")
+    found = await services.group_statements.statements(principal.tenant, account_id, before=query.before, limit=query.limit)
+    return StatementListView.of(found)
+
+
+@router.get("/{account_id}/statements/{number}", responses=answer(404, "The account has no closed statement with this number."))
+async def read_closed_statement(
+    account_id: str,
+    number: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    query: Annotated[StatementLinesQuery, Query()],
+    services: UsesServices,
+    principal: Authenticated,
+) -> ClosedStatementPage:
+    """A closed statement with a page of its lines. Nothing of it changes, however often it is read."""
+    parse_account_id(account_id, field="account_id")
+    statement = await services.group_statements.closed(principal.tenant, account_id, number)
+    request = StatementRequest.parse(
+        account_id,
+        since=statement.since.isoformat(),
+        until=statement.until.isoformat(),
+        order=query.order,
+        cursor=query.cursor,
+        limit=query.limit,
+    )
+    page = await services.group_statements.lines(principal.tenant, statement, request)
+    return ClosedStatementPage(statement=ClosedStatementView.of(statement), page=StatementView.of(page))
