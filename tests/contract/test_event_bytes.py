@@ -135,3 +135,7 @@ def test_an_event_has_exactly_these_bytes(name: str) -> None:
     if os.environ.get("CASAFLOW_RECORD_GOLDEN"):
         file.write_bytes(content)
     assert content == file.read_bytes(), f"{file.name} differs: consumers read these bytes. A field may be added; all else is a new type"
+
+
+def test_no_example_is_left_without_its_event() -> None:
+    assert {file.name for file in GOLDEN.iterdir()} == {f"{name}.v1.txt" for name in _events()}
