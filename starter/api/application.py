@@ -26,6 +26,7 @@ from ledger.errors import UnavailableError
 from starter.api import (
     accounts,
     approvals,
+    event_types,
     explanations,
     health,
     holds,
@@ -121,7 +122,20 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi, approvals):
+    for part in (
+        accounts,
+        holds,
+        standing_orders,
+        statements,
+        transactions,
+        explanations,
+        rates,
+        health,
+        metrics,
+        openapi,
+        approvals,
+        event_types,
+    ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)
