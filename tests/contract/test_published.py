@@ -55,6 +55,12 @@ def test_the_committed_files_are_what_the_models_say() -> None:
         pytest.fail(LATER)
 
 
+def test_the_guide_for_readers_lists_every_type() -> None:
+    lines = (DOCUMENTS / "README.md").read_text(encoding="utf-8").splitlines()
+    listed = [tuple(cell.strip(" `") for cell in line.split("|")[1:4]) for line in lines if line.startswith("| `casaflow.")]
+    assert listed == [(name, event_type.topic, event_type.key) for name, event_type in EVENT_TYPES.items()]
+
+
 def test_nothing_that_readers_rely_on_has_changed() -> None:
     problems = all_breaks(baseline(), published())
     assert not problems, "\n".join([*problems, "", ADVICE])
