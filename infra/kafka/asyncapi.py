@@ -36,6 +36,7 @@ What casaflow tells of accounts and transactions: CloudEvents 1.0 on Kafka, in b
 - **Order is promised to nobody**, neither within a topic nor under a key: transactions publish after their commit, beside each other.
   The debits of an account have a `version`, from 1 and without a gap: who needs order sorts by it, and waits for a number that is
   missing. A credit has none and tells no balance, since credits add up in any order.
+- **Partitions, copies and retention** are those of topics that casaflow makes for production; existing topics are left as they are.
 - **Dead letters are each group's own.** What a consumer group can't apply, it puts aside for itself; the topics stay as they are.
 - **Amounts** are decimal strings in major units with their ISO 4217 code, never JSON numbers. Instants are RFC 3339, dates ISO 8601.
 - **Types change by additions only.** A type may gain fields that may be absent: ignore what you don't know. A field is never removed,
