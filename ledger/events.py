@@ -7,26 +7,20 @@ Source of the envelope: CloudEvents 1.0.2, and its Kafka protocol binding (binar
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from ledger.currencies import exponent_of
-from ledger.decisions import LegName
+from ledger.decisions import LegName, Outcome
 from ledger.holds import Hold, HoldStatus
 from ledger.ids import event_id
-from ledger.money import Money, decimal_text
+from ledger.money import Money
+from ledger.refusals import RefusalCode
 from ledger.requests import TransactionKind, TransactionRequest
-from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
+from ledger.results import TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ledger.decisions import Decision
-    from ledger.postings import Posting
     from ledger.rates import Conversion
-    from ledger.refusals import Refusal
 
 TOPIC_BALANCE_UPDATED: Final = "casa.balance-updated"
 TOPIC_TRANSACTION_FINISHED: Final = "accounting.transaction-finished"
@@ -45,14 +39,31 @@ FINISHED_TYPES: Final = {
     TransactionStatus.REVERSED: "casaflow.accounting.transaction-reversed.v1",
 }
 
+# What the schemas say beyond the types, without a check when an event is written: the values come from checked models.
+_Decimal = Annotated[str, Field(json_schema_extra={"pattern": r"^[0-9]+(\.[0-9]+)?$"})]
+_SignedDecimal = Annotated[str, Field(json_schema_extra={"pattern": r"^-?[0-9]+(\.[0-9]+)?$"})]
+_Currency = Annotated[str, Field(json_schema_extra={"pattern": "^[A-Z]{3}$"})]
+UuidText = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+# Sets that grow are texts with examples: a reader that refuses what it doesn't know would break on the next one.
+_LegName = Annotated[LegName, WithJsonSchema({"type": "string", "examples": [name.value for name in LegName]})]
+_ReasonCode = Annotated[str, Field(json_schema_extra={"examples": [code.value for code in RefusalCode]})]
+_ONLY_WHERE_SET: Final = Field(exclude_if=lambda value: not value)
+"""Later additions are left out of events that don't use them, whose bytes stay as they always were."""
 
-class Amount(BaseModel):
+
+class _Part(BaseModel):
+    """What all events are made of."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Amount(_Part):
     """Money as events carry it: a decimal string in major units, and an ISO 4217 code."""
 
-    model_config = ConfigDict(frozen=True)
-
-    value: str
-    currency: str
+    value: _SignedDecimal
+    """In major units, with as many decimals as the currency has. Negative for an overdrawn balance only."""
+    currency: _Currency
+    """ISO 4217."""
 
     @classmethod
     def of(cls, money: Money) -> Amount:
@@ -60,20 +71,24 @@ class Amount(BaseModel):
         return cls(value=money.decimal_string, currency=money.currency)
 
 
-class ConversionDetails(BaseModel):
-    """A conversion as events carry it."""
-
-    model_config = ConfigDict(frozen=True)
+class ConversionDetails(_Part):
+    """A conversion, in full, so that anyone can recompute it: target = round(source * rate)."""
 
     source: Amount
+    """What was converted."""
     target: Amount
-    rate: str
+    """What it came to."""
+    rate: _Decimal
     """Units of the target's currency per unit of the source's, as a decimal string."""
     rate_quote_id: str
+    """Identifies the quotation: the same rate has the same id in every event."""
     rate_source: str
+    """Who published the rate."""
     rate_as_of: dt.date
-    rounding: str
-    residual: str
+    """The day for which it was published."""
+    rounding: Annotated[str, Field(json_schema_extra={"examples": ["half-even"]})]
+    """How the target was rounded to its currency's decimals."""
+    residual: _SignedDecimal
     """Exact result minus target, in major units of the target's currency, as a decimal string."""
 
     @classmethod
@@ -93,53 +108,63 @@ class ConversionDetails(BaseModel):
         )
 
 
-class ShareDetails(BaseModel):
+class ShareDetails(_Part):
     """What one of several creditors gets."""
 
-    model_config = ConfigDict(frozen=True)
-
     account_id: str
+    """The creditor's account."""
     amount: Amount
+    """Its part of what was instructed."""
 
 
-class OverrideDetails(BaseModel):
+class OverrideDetails(_Part):
     """Who said that the debtor's limits and balance were not to count, and why."""
 
-    model_config = ConfigDict(frozen=True)
-
     by: str
+    """The operator."""
     reason: str
+    """In the operator's words."""
 
 
-_ONLY_WHERE_SET: Final = Field(exclude_if=lambda value: not value)
-"""Later additions are left out of events that don't use them, whose bytes stay as they always were."""
-
-
-class Instruction(BaseModel):
+class Instruction(_Part):
     """What was asked, in every event of the transaction, so that no consumer has to ask back."""
 
-    model_config = ConfigDict(frozen=True)
-
     tenant: str
-    transaction_id: str
+    """The bank, or the part of one, whose ledger it is; account and transaction ids are its own."""
+    transaction_id: UuidText
+    """Identifies the transaction within its tenant."""
     kind: TransactionKind
+    """Which sides it names: a deposit a creditor, a withdrawal a debtor, a transfer both."""
     debtor: str | None
+    """Account that pays; null for a deposit, and where `shares` name who pays."""
     creditor: str | None
+    """Account that receives; null for a withdrawal, and where `shares` name who receives."""
     instructed: Amount
+    """What was asked for, in the currency of one of the two accounts; what each leg booked is in the leg."""
     reference: str | None
+    """The customer's own reference."""
     remittance_information: str | None
+    """What the payment is for, in the customer's words."""
     metadata: dict[str, str]
+    """Whatever the channel wanted kept with it."""
     submitted_by: str
+    """The authenticated principal that sent it."""
     submitted_at: dt.datetime
+    """When it was taken on."""
     shares: Annotated[tuple[ShareDetails, ...], _ONLY_WHERE_SET] = ()
-    """Several creditors instead of one."""
+    """Several creditors instead of one; of a reversal with `reverses`, several debtors."""
     fee: Annotated[Amount | None, _ONLY_WHERE_SET] = None
+    """What the debtor pays the bank on top."""
     balancing: Annotated[bool, _ONLY_WHERE_SET] = False
     """`instructed` is the most that was to be taken, not what was."""
-    hold_id: Annotated[str | None, _ONLY_WHERE_SET] = None
-    reverses: Annotated[str | None, _ONLY_WHERE_SET] = None
+    hold_id: Annotated[UuidText | None, _ONLY_WHERE_SET] = None
+    """The hold of the debtor that the debit captures from."""
+    reverses: Annotated[UuidText | None, _ONLY_WHERE_SET] = None
     """The transaction that this one takes back, or a part of it."""
     override: Annotated[OverrideDetails | None, _ONLY_WHERE_SET] = None
+    """Set where an operator had the debtor's limits and balance not count."""
+    settlement: Annotated[str | None, _ONLY_WHERE_SET] = None
+    """The bank's own account on the other side of a deposit or a withdrawal, where it isn't `cash`: `clearing`."""
 
     @classmethod
     def of(cls, request: TransactionRequest) -> Instruction:
@@ -162,21 +187,32 @@ class Instruction(BaseModel):
             hold_id=request.hold_id,
             reverses=request.reverses,
             override=OverrideDetails(by=request.override.by, reason=request.override.reason) if request.override else None,
+            settlement=settlement_told(request),
         )
 
 
-class BalanceUpdatedV1(BaseModel):
+def settlement_told(request: TransactionRequest) -> str | None:
+    """The internal account on the other side, where one account is named and the other side isn't cash."""
+    return None if request.settlement == "cash" or request.kind is TransactionKind.TRANSFER else request.settlement
+
+
+class BalanceUpdatedV1(_Part):
     """Data of ``casaflow.casa.credited.v1`` and ``casaflow.casa.debited.v1``: one posted leg."""
 
-    model_config = ConfigDict(frozen=True)
-
     instruction: Instruction
-    leg: LegName
+    """What was asked."""
+    leg: _LegName
+    """Which leg of the transaction. Others may come: the event's type says whether money came or went."""
     account_id: str
+    """The account that the leg booked on."""
     amount: Amount
+    """What was booked, in the account's currency; never negative."""
     conversion: ConversionDetails | None
+    """How `amount` came from what was instructed; null where both are in one currency."""
     value_date: dt.date
+    """Day from which the money counts for interest."""
     booked_at: dt.datetime
+    """Booking time, by the ledger's clock."""
     version: int | None
     """A debit's gapless number on its account; null for a credit."""
     ledger_balance_after: Amount | None
@@ -185,16 +221,19 @@ class BalanceUpdatedV1(BaseModel):
     """After a debit; null for a credit."""
 
 
-class HoldChangedV1(BaseModel):
+class HoldChangedV1(_Part):
     """Data of the four ``casaflow.casa.hold-*.v1`` events: the hold after the change."""
 
-    model_config = ConfigDict(frozen=True)
-
     tenant: str
-    hold_id: str
+    """The bank, or the part of one, whose ledger it is."""
+    hold_id: UuidText
+    """Identifies the hold within its tenant."""
     account_id: str
+    """The account whose money is set aside."""
     status: HoldStatus
+    """After the change."""
     amount: Amount
+    """What was set aside at first."""
     captured: Amount
     """What all captures together took of it."""
     remaining: Amount
@@ -203,50 +242,71 @@ class HoldChangedV1(BaseModel):
     """What this change gave back to the available balance."""
     capture: Amount | None
     """What this capture took; null for the other changes."""
-    transaction_id: str | None
+    transaction_id: UuidText | None
     """The transaction that captured; null for the other changes."""
     reference: str | None
+    """Of whoever had the money set aside."""
     authorised_by: str
+    """The authenticated principal."""
     authorised_at: dt.datetime
+    """When the money was set aside."""
     expires_at: dt.datetime
+    """From then on it holds nothing."""
     changed_at: dt.datetime
+    """When this change took place."""
 
 
-class LegDetails(BaseModel):
+class Reason(_Part):
+    """Why a transaction was rejected or reversed, or a leg refused."""
+
+    code: _ReasonCode
+    """For programs: a stable code. Others may come, and mean a refusal all the same."""
+    detail: str
+    """For people."""
+    account_id: str | None
+    """The account that it is about, if any."""
+
+
+class LegDetails(_Part):
     """One leg in the event of its transaction."""
 
-    model_config = ConfigDict(frozen=True)
-
-    leg: LegName
+    leg: _LegName
+    """Which leg. Others may come: a posted leg with a version is a debit, and one without is a credit."""
     account_id: str
-    outcome: str
+    """The account that it is about."""
+    outcome: Outcome
+    """Money moved only where it is `posted`."""
     amount: Amount
+    """What was booked, or would have been, in the account's currency; never negative."""
     conversion: ConversionDetails | None
+    """How `amount` came from what was instructed; null where both are in one currency."""
     value_date: dt.date
+    """Day from which the money counts for interest."""
     decided_at: dt.datetime
+    """Booking time of a posted leg, by the ledger's clock."""
     version: int | None
+    """A posted debit's gapless number on its account; null for credits and refusals."""
+    ledger_balance_after: Annotated[Amount | None, _ONLY_WHERE_SET] = None
+    """Only of a posted debit."""
+    available_balance_after: Annotated[Amount | None, _ONLY_WHERE_SET] = None
+    """Only of a posted debit."""
+    reason: Annotated[Reason | None, _ONLY_WHERE_SET] = None
+    """Only of a refused leg: why."""
 
 
-class Reason(BaseModel):
-    """Why a transaction was rejected or reversed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: str
-    detail: str
-    account_id: str | None
-
-
-class TransactionFinishedV1(BaseModel):
+class TransactionFinishedV1(_Part):
     """Data of the three ``casaflow.accounting.transaction-*.v1`` events."""
 
-    model_config = ConfigDict(frozen=True)
-
     instruction: Instruction
+    """What was asked."""
     status: TransactionStatus
+    """How the transaction ended."""
     reason: Reason | None
+    """Why it was rejected or reversed; null for a completed one."""
     legs: tuple[LegDetails, ...]
+    """In the order in which they were decided; none where the transaction was rejected before that."""
     finished_at: dt.datetime
+    """When it ended, by the ledger's clock."""
 
 
 class Event(BaseModel):
@@ -268,23 +328,6 @@ class Event(BaseModel):
     """``ce_time``: booking or finishing time."""
     data: str
     """The JSON text, exactly as it is published."""
-
-
-def events_of_leg(posting: Posting, decision: Decision) -> tuple[Event, ...]:
-    """The events that must be stored with a decision: the leg's own if it was posted, and the transaction's if it ends with it."""
-    status = posting.status_if_posted if decision.posted else posting.status_if_refused
-    reason = posting.because or decision.refusal
-    written = EventWriter(posting.request).events([decision], status=status, reason=reason, earlier=posting.earlier)
-    return tuple(Event.model_validate(event._asdict()) for event in written)
-
-
-def transaction_finished(request: TransactionRequest, result: TransactionResult, *, finished_at: dt.datetime) -> Event:
-    """The transaction's own event.
-
-    Raises:
-        KeyError: the result isn't final.
-    """
-    return Event.model_validate(EventWriter(request).finished(result, finished_at)._asdict())
 
 
 def hold_event(hold: Hold) -> Event:
@@ -342,200 +385,3 @@ def _hold_event(
         time=at,
         data=data.model_dump_json(),
     )
-
-
-class WrittenEvent(NamedTuple):
-    """An :class:`Event` as texts only, in the order of its fields."""
-
-    event_id: str
-    topic: str
-    key: str
-    type: str
-    source: str
-    subject: str
-    time: str
-    """ISO 8601."""
-    data: str
-
-
-class _LegTexts(NamedTuple):
-    """What the events say of a leg before it is decided."""
-
-    amount: Money
-    conversion: Conversion | None
-    balance_updated: str
-    """The event's data up to the booking time."""
-    before_outcome: str
-    """Its place in the transaction's own event, up to the outcome; then up to the time of the decision."""
-    after_outcome: str
-
-
-class EventWriter:
-    """Writes the events of one transaction.
-
-    The texts are put together here instead of by the models, which takes a fraction of the time: some are written for each leg. They are
-    the same to the byte; `tests/unit/ledger/test_events.py` compares them. What is known before the legs are decided can be written
-    before, while others hold the locks.
-    """
-
-    __slots__ = ("_ids", "_instruction", "_legs", "_request", "_source")
-
-    def __init__(self, request: TransactionRequest) -> None:
-        """Take the request; what it says in every event is written once."""
-        self._request = request
-        self._instruction = _instruction_json(request)
-        self._source = f"/casaflow/tenants/{request.tenant}"
-        self._legs: dict[tuple[LegName, str], _LegTexts] = {}
-        self._ids: dict[tuple[str, str], str] = {}
-
-    def prepare(self, posting: Posting, *, several: bool) -> None:
-        """Write what can be written of a leg that will probably be posted.
-
-        Args:
-            posting: the leg.
-            several: whether the transaction has several legs of this name.
-        """
-        account_id = posting.account_id
-        self._legs[posting.leg, account_id] = self._leg_texts(
-            posting.leg, account_id, posting.amount, posting.conversion, posting.value_date
-        )
-        self._id(DEBITED_V1 if posting.is_debit else CREDITED_V1, f"{posting.leg.value}/{account_id}" if several else posting.leg.value)
-        if posting.status_if_posted is TransactionStatus.COMPLETED:
-            self._id(FINISHED_TYPES[TransactionStatus.COMPLETED], "")
-
-    def events(
-        self, decisions: Sequence[Decision], *, status: TransactionStatus, reason: Refusal | None, earlier: Sequence[Decision] = ()
-    ) -> list[WrittenEvent]:
-        """The events that must be stored with decisions that are made together: one for each posted leg, and the transaction's if it ends.
-
-        Args:
-            decisions: the legs' decisions, in order.
-            status: how the transaction stands after them.
-            reason: why, when it is rejected or reversed.
-            earlier: decisions of its earlier legs.
-        """
-        names = [decision.leg for decision in decisions] if len(decisions) > 1 else ()
-        texts = [self._texts_of(decision) for decision in decisions]
-        times = [decision.decided_at.isoformat() for decision in decisions]
-        events = [
-            self._balance_updated(decision, written, time, several=names.count(decision.leg) > 1)
-            for decision, written, time in zip(decisions, texts, times, strict=True)
-            if decision.posted
-        ]
-        if status in FINAL_STATUSES:
-            legs = [_leg_json(*leg) for leg in zip(decisions, texts, times, strict=True)]
-            if earlier:
-                legs = [*(_leg_json(leg, self._texts_of(leg), leg.decided_at.isoformat()) for leg in earlier), *legs]
-            events.append(self._finished(status, reason, legs, times[-1]))
-        return events
-
-    def finished(self, result: TransactionResult, finished_at: dt.datetime) -> WrittenEvent:
-        """The transaction's own event.
-
-        Raises:
-            KeyError: the result isn't final.
-        """
-        legs = [_leg_json(leg, self._texts_of(leg), leg.decided_at.isoformat()) for leg in result.legs]
-        return self._finished(result.status, result.reason, legs, finished_at.isoformat())
-
-    def _finished(self, status: TransactionStatus, reason: Refusal | None, legs: Sequence[str], time: str) -> WrittenEvent:
-        why = "null"
-        if reason is not None:
-            why = Reason(code=reason.code, detail=reason.detail, account_id=reason.account_id).model_dump_json()
-        data = (
-            f'{{"instruction":{self._instruction},"status":"{status.value}","reason":{why},"legs":[{",".join(legs)}],'
-            f'"finished_at":"{_utc(time)}"}}'
-        )
-        request = self._request
-        event_type = FINISHED_TYPES[status]
-        return WrittenEvent(
-            self._id(event_type, ""), TOPIC_TRANSACTION_FINISHED, f"{request.tenant}/{request.transaction_id}", event_type, self._source,
-            request.transaction_id, time, data,
-        )  # fmt: skip
-
-    def _balance_updated(self, decision: Decision, written: _LegTexts, time: str, *, several: bool) -> WrittenEvent:
-        currency = decision.amount.currency
-        version = decision.version
-        data = (
-            f'{written.balance_updated}{_utc(time)}","version":{"null" if version is None else version},'
-            f'"ledger_balance_after":{_amount_json(decision.ledger_after, currency)},'
-            f'"available_balance_after":{_amount_json(decision.available_after, currency)}}}'
-        )
-        event_type = CREDITED_V1 if version is None else DEBITED_V1
-        # Of several legs with one name each is known by its account as well.
-        leg = f"{decision.leg.value}/{decision.account_id}" if several else decision.leg.value
-        request = self._request
-        return WrittenEvent(
-            self._id(event_type, leg), TOPIC_BALANCE_UPDATED, f"{request.tenant}/{decision.account_id}", event_type, self._source,
-            request.transaction_id, time, data,
-        )  # fmt: skip
-
-    def _id(self, event_type: str, leg: str) -> str:
-        key = (event_type, leg)
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = event_id(self._request.tenant, self._request.transaction_id, event_type, leg)
-        return found
-
-    def _texts_of(self, decision: Decision) -> _LegTexts:
-        prepared = self._legs.get((decision.leg, decision.account_id))
-        # What a leg books may be known only once it is decided.
-        if prepared is not None and prepared.amount is decision.amount and prepared.conversion is decision.conversion:
-            return prepared
-        return self._leg_texts(decision.leg, decision.account_id, decision.amount, decision.conversion, decision.value_date)
-
-    def _leg_texts(self, leg: LegName, account_id: str, amount: Money, conversion: Conversion | None, value_date: dt.date) -> _LegTexts:
-        which = f'"leg":"{leg.value}","account_id":{_text_json(account_id)}'
-        what = (
-            f'"amount":{_amount_json(amount.minor_units, amount.currency)},"conversion":{_conversion_json(conversion)},'
-            f'"value_date":"{value_date.isoformat()}"'
-        )
-        return _LegTexts(
-            amount=amount,
-            conversion=conversion,
-            balance_updated=f'{{"instruction":{self._instruction},{which},{what},"booked_at":"',
-            before_outcome=f'{{{which},"outcome":"',
-            after_outcome=f'",{what},"decided_at":"',
-        )
-
-
-def _instruction_json(request: TransactionRequest) -> str:
-    """What the model Instruction writes."""
-    if not request.is_plain:
-        return Instruction.of(request).model_dump_json()
-    amount = request.amount
-    return (
-        f'{{"tenant":"{request.tenant}","transaction_id":"{request.transaction_id}","kind":"{request.kind.value}",'
-        f'"debtor":{_text_json(request.debtor.account_id if request.debtor else None)},'
-        f'"creditor":{_text_json(request.creditor.account_id if request.creditor else None)},'
-        f'"instructed":{_amount_json(amount.minor_units, amount.currency)},'
-        f'"reference":{_text_json(request.reference)},"remittance_information":{_text_json(request.remittance_information)},'
-        f'"metadata":{to_json(request.metadata).decode() if request.metadata else "{}"},'
-        f'"submitted_by":{_text_json(request.submitted_by)},"submitted_at":{to_json(request.submitted_at).decode()}}}'
-    )
-
-
-def _text_json(text: str | None) -> str:
-    return "null" if text is None else to_json(text).decode()
-
-
-def _leg_json(decision: Decision, written: _LegTexts, time: str) -> str:
-    """What the model LegDetails writes."""
-    version = "null" if decision.version is None else decision.version
-    return f'{written.before_outcome}{decision.outcome.value}{written.after_outcome}{_utc(time)}","version":{version}}}'
-
-
-def _amount_json(minor_units: int | None, currency: str) -> str:
-    if minor_units is None:
-        return "null"
-    return f'{{"value":"{decimal_text(minor_units, exponent_of(currency))}","currency":"{currency}"}}'
-
-
-def _conversion_json(conversion: Conversion | None) -> str:
-    details = ConversionDetails.of(conversion)
-    return "null" if details is None else details.model_dump_json()
-
-
-def _utc(time: str) -> str:
-    """ISO 8601 as pydantic writes it: UTC as Z."""
-    return f"{time[:-6]}Z" if time.endswith("+00:00") else time

@@ -19,7 +19,7 @@ from infra.postgres.posting import Bundle, MissedLockError, OvertakenError, post
 from infra.postgres.transactions import find_transaction
 from ledger.decisions import Decision
 from ledger.errors import BusyError, CasaflowError, LedgerIntegrityError, TransactionConflictError, UnavailableError
-from ledger.events import Event, transaction_finished
+from ledger.event_writer import transaction_finished
 from ledger.observing import BatchCounts
 from ledger.results import TransactionResult, TransactionStatus
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
     from infra.postgres.posting import Answer
     from ledger.commands import OperatorAction
+    from ledger.events import Event
     from ledger.observing import Arrival, LedgerObserver
     from ledger.postings import LinkedPosting, Posting
     from ledger.requests import TransactionRequest

@@ -25,7 +25,8 @@ from ledger.accounts import (
 )
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.errors import LedgerIntegrityError, TransactionConflictError, UnknownAccountError
-from ledger.events import EventWriter, hold_captured
+from ledger.event_writer import EventWriter
+from ledger.events import hold_captured
 from ledger.holds import Hold, HoldState, HoldStatus, capture_refusal
 from ledger.money import Money
 from ledger.postings import gl_entries, reversed_share

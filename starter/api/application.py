@@ -28,6 +28,7 @@ from starter.api import (
     accounts,
     approvals,
     closed_statements,
+    event_types,
     explanations,
     health,
     holds,
@@ -124,8 +125,21 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    parts = (accounts, holds, standing_orders, statements, closed_statements, transactions, explanations, rates, health, metrics, openapi)
-    for part in (*parts, approvals):
+    for part in (
+        accounts,
+        holds,
+        standing_orders,
+        statements,
+        closed_statements,
+        transactions,
+        explanations,
+        rates,
+        health,
+        metrics,
+        openapi,
+        approvals,
+        event_types,
+    ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -38,13 +38,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_has_the_packages_and_their_sql_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_has_the_packages_with_their_sql_and_examples_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
     assert tops == PACKAGES
     assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
-    on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "infra").rglob("*.sql")}
+    on_disk = {str(path.relative_to(ROOT)) for pattern in ("*.sql", "kafka/examples/*.txt") for path in (ROOT / "infra").rglob(pattern)}
     assert on_disk <= set(names)
+    assert any(name.startswith("infra/kafka/examples/") for name in on_disk)
 
 
 def test_every_module_imports_from_a_production_install(wheel: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from infra.kafka.cloud_events import headers_of
 from ledger.decisions import LegName
-from ledger.events import Event, EventWriter, events_of_leg, hold_captured, hold_event
+from ledger.event_writer import EventWriter, events_of_leg
+from ledger.events import Event, hold_captured, hold_event
 from ledger.holds import Hold, HoldStatus
 from ledger.money import Money
 from ledger.postings import compensation_posting, credit_posting, first_posting, linked_posting
@@ -23,7 +24,8 @@ from ledger.requests import AccountRef, Override, Share, TransactionRequest
 from ledger.results import TransactionStatus
 from tests.unit.ledger.builders import NOW, TODAY, TRANSACTION_ID, posted, rate, refused, request
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[2] / "infra" / "kafka" / "examples"
+"""In a package, since the AsyncAPI document shows them as examples."""
 REVERSAL_ID = "5f7c7a52-3d53-4b7e-9a0e-6a1d53c2b0de"
 DETAILS: dict[str, Any] = {"reference": "rent 11/26", "remittance_information": "Miete für März", "metadata": {"channel": "branch"}}
 
@@ -133,3 +135,7 @@ def test_an_event_has_exactly_these_bytes(name: str) -> None:
     if os.environ.get("CASAFLOW_RECORD_GOLDEN"):
         file.write_bytes(content)
     assert content == file.read_bytes(), f"{file.name} differs: consumers read these bytes. A field may be added; all else is a new type"
+
+
+def test_no_example_is_left_without_its_event() -> None:
+    assert {file.name for file in GOLDEN.iterdir()} == {f"{name}.v1.txt" for name in _events()}

@@ -22,6 +22,7 @@ from temporalio import activity, workflow
 
 import activities
 import workflows
+from tests.schemas import Schema, allowed_values, resolved, without_words
 
 BASELINE: Final = Path(__file__).with_name("payloads.json")
 
@@ -33,12 +34,9 @@ Payloads of this kind stand in the histories of running transactions, and a work
 
 LATER: Final = "Payloads have gained something. Write it down, so that it isn't lost again: python -m tests.replay.payloads"
 
-Schema = dict[str, Any]
-
 _TIGHTENING_UP: Final = ("minLength", "minimum", "exclusiveMinimum", "minItems")
 _TIGHTENING_DOWN: Final = ("maxLength", "maximum", "exclusiveMaximum", "maxItems")
 _FIXED: Final = ("pattern", "format", "multipleOf")
-_WORDS_ONLY: Final = frozenset({"title", "description", "default", "examples"})
 
 
 def workflow_classes() -> list[type]:
@@ -89,19 +87,9 @@ def schemas() -> dict[str, Schema]:
 
 
 def _schema(of: Any) -> Schema:
-    bare = _without_words(TypeAdapter(of).json_schema(mode="validation"))
+    bare = without_words(TypeAdapter(of).json_schema(mode="validation"), defaults=False)
     assert isinstance(bare, dict)
     return bare
-
-
-def _without_words(node: Any, *, names: bool = False) -> Any:
-    """Without what only people read. `names`: the keys are names of fields, which may be called `title`."""
-    if isinstance(node, dict):
-        kept = {key: value for key, value in node.items() if names or key not in _WORDS_ONLY}
-        return {key: _without_words(value, names=not names and key in {"properties", "$defs"}) for key, value in kept.items()}
-    if isinstance(node, list):
-        return [_without_words(element) for element in node]
-    return node
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
@@ -118,7 +106,7 @@ class _Comparison:
         if "$ref" in old and "$ref" in new and names in seen:
             return
         seen |= {names}
-        old, new = _resolved(old, self._old_definitions), _resolved(new, self._new_definitions)
+        old, new = resolved(old, self._old_definitions), resolved(new, self._new_definitions)
         if "anyOf" in old or "anyOf" in new:
             yield from self._variants(old, new, where, seen)
             return
@@ -160,15 +148,8 @@ class _Comparison:
                 yield f"{where}.{name} is required, and older payloads may lack it"
 
 
-def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
-    while "$ref" in schema:
-        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]
-    return schema
-
-
 def _values(old: Schema, new: Schema, where: str) -> Iterator[str]:
-    before = old.get("enum", [old["const"]] if "const" in old else None)
-    now = new.get("enum", [new["const"]] if "const" in new else None)
+    before, now = allowed_values(old), allowed_values(new)
     if now is None:
         return
     if before is None:

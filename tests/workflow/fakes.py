@@ -13,7 +13,8 @@ from decimal import Decimal
 from ledger.accounts import AccountState, AccountStatus, credit_refusal, debit_refusal
 from ledger.commands import OperatorAction
 from ledger.decisions import Decision, LegName, Outcome
-from ledger.events import Event, events_of_leg, transaction_finished
+from ledger.event_writer import events_of_leg, transaction_finished
+from ledger.events import Event
 from ledger.postings import LinkedPosting, Posting
 from ledger.rates import ExchangeRate, cross_rate
 from ledger.results import Rejection, TransactionResult, TransactionStatus

@@ -36,6 +36,7 @@ STATUSES = {
     ("post", "/v1/standing-orders/{order_id}/resume"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
+    ("get", "/v1/event-types"): {"200"},
 }
 """What each endpoint answers with, beside 401, 500 and 503, and 403 where something is changed."""
 

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from ledger.events import CREDITED_V1, DEBITED_V1, TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED, Event, events_of_leg
+from ledger.event_writer import events_of_leg
+from ledger.events import CREDITED_V1, DEBITED_V1, TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED, Event
 from ledger.ids import event_id
 from tests.integration.postgres.bank import Bank
 

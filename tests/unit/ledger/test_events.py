@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ledger.currencies import exponent_of
 from ledger.decisions import Decision, LegName, Outcome
+from ledger.event_writer import EventWriter, events_of_leg
 from ledger.events import (
     CREDITED_V1,
     DEBITED_V1,
@@ -22,18 +23,16 @@ from ledger.events import (
     BalanceUpdatedV1,
     ConversionDetails,
     Event,
-    EventWriter,
     Instruction,
     LegDetails,
     Reason,
     TransactionFinishedV1,
-    events_of_leg,
 )
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import DEBIT_LEGS, Posting, compensation_posting, credit_posting, first_posting
 from ledger.rates import Conversion, ExchangeRate, convert
 from ledger.refusals import Refusal, RefusalCode
-from ledger.requests import AccountRef, Override, Share, TransactionRequest
+from ledger.requests import AccountRef, Override, Share, TransactionKind, TransactionRequest
 from ledger.results import FINAL_STATUSES, TransactionResult, TransactionStatus
 from tests.unit.ledger.builders import TODAY, TRANSACTION_ID, posted, rate, refused, request
 
@@ -263,12 +262,15 @@ def by_the_models(
                 LegDetails(
                     leg=one.leg,
                     account_id=one.account_id,
-                    outcome=one.outcome.value,
+                    outcome=one.outcome,
                     amount=Amount.of(one.amount),
                     conversion=ConversionDetails.of(one.conversion),
                     value_date=one.value_date,
                     decided_at=one.decided_at,
                     version=one.version,
+                    ledger_balance_after=balance(one.ledger_after, one.amount.currency),
+                    available_balance_after=balance(one.available_after, one.amount.currency),
+                    reason=Reason(**one.refusal.model_dump(mode="json")) if one.refusal else None,
                 )
                 for one in (*earlier, *made)
             ),
@@ -343,5 +345,7 @@ def test_a_field_that_is_not_used_is_not_in_an_event(asked: TransactionRequest) 
     (written,) = EventWriter(asked).events([leg], status=TransactionStatus.PROCESSING, reason=None)
     told = json.loads(written.data)["instruction"]
     later = {name for name in ("shares", "fee", "balancing", "hold_id", "reverses", "override") if getattr(asked, name)}
+    if asked.settlement == "clearing" and asked.kind is not TransactionKind.TRANSFER:
+        later.add("settlement")
     first = {"tenant", "transaction_id", "kind", "debtor", "creditor", "instructed", "reference", "remittance_information", "metadata"}
     assert set(told) == first | {"submitted_by", "submitted_at"} | later

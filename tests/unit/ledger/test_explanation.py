@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from ledger.decisions import Decision, LegName, Outcome
-from ledger.events import EventWriter
+from ledger.event_writer import EventWriter
 from ledger.explanation import possible_event_ids
 from ledger.money import Money
 from ledger.requests import AccountRef, Share, TransactionRequest

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ledger.decisions import LegName
 from ledger.errors import InvalidInputError
-from ledger.events import EventWriter
+from ledger.event_writer import EventWriter
 from ledger.money import MAX_MINOR_UNITS, Money
 from ledger.postings import GlAccount, LinkedPosting, conversion_pair, conversion_refusal, gl_entries, linked_posting, reversed_share
 from ledger.rates import convert
