@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
@@ -37,6 +37,10 @@ class MetricsAddress(NamedTuple):
 
 
 DEFAULT_TASK_QUEUE = "casaflow-transactions"
+
+
+ALL_GROUPS: Final = ("audit", "statement")
+"""Consumer groups with a store in PostgreSQL; what each does is in :mod:`infra.groups`."""
 
 
 class Settings(BaseSettings):
@@ -155,6 +159,19 @@ class Settings(BaseSettings):
     """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
     time_zone: str = "UTC"
     """The bank's, an IANA name: a requested execution date begins at its midnight."""
+    consumer_groups: Annotated[tuple[str, ...], NoDecode] = ALL_GROUPS
+    """Comma-separated consumer groups that are run here: those that ``casaflow up`` starts, and whose stores `casaflow check` proves."""
+
+    @field_validator("consumer_groups", mode="before")
+    @classmethod
+    def _are_groups(cls, value: Any) -> Any:  # noqa: ANN401  whatever was given
+        names = tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else tuple(value)
+        unknown = sorted(set(names) - set(ALL_GROUPS))
+        if unknown or len(set(names)) < len(names):
+            message = f"must be names of {', '.join(ALL_GROUPS)}, each once"
+            raise ValueError(message)
+        return names
+
     statement_period: StatementPeriod = StatementPeriod.MONTH
     """How often the statement group closes numbered statements: at the end of each ``day``, ``week`` or ``month`` of `time_zone`."""
     execution_days_ahead: int = Field(default=365, ge=0, le=3_660)

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from infra.groups import GROUPS
 from infra.kafka.offsets import end_offsets
+from infra.kafka.topic_scan import TopicScan
 from infra.postgres.database import Database
 from infra.postgres.lock_probe import probe_locks
-from infra.postgres.proof import PostgresProof, Violations
+from infra.postgres.proof import GroupCounts, PostgresProof, Violations
+from infra.postgres.stored_offsets import StoredOffsets
+from infra.postgres.topic_proof import compare_with_topics
 from infra.temporal.client import connect
 from infra.temporal.executions import TransactionExecutions
 from ledger.errors import InvalidInputError
@@ -22,7 +26,13 @@ from ledger.events import TOPICS
 from ledger.ids import transaction_of_workflow, workflow_id
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from infra.groups import Group
+    from infra.kafka.records import Partition
     from infra.postgres.proof import EventEvidence, LedgerEvidence
+    from infra.postgres.topic_proof import TopicEvidence
     from infra.settings import Settings
 
 _OPERATION_SECONDS: Final = 900.0
@@ -30,7 +40,6 @@ _OPERATION_SECONDS: Final = 900.0
 SETTLE_SECONDS: Final = 60.0
 """How long events that were stored before the check may take to be published and applied. Healthy systems need less than a second."""
 _POLL_SECONDS: Final = 0.25
-_AUDIT: Final = "audit"
 _AT_ONCE: Final = 500
 """Transactions that are asked for at one time, however many have not ended."""
 
@@ -72,6 +81,8 @@ class CheckReport(BaseModel):
     events_published: int
     events_applied: int
     """Of the published ones, by the audit group."""
+    groups: dict[str, GroupCounts]
+    """What each group has done with them."""
 
     @computed_field  # type: ignore[prop-decorator]  # as above
     @property
@@ -80,12 +91,13 @@ class CheckReport(BaseModel):
         return all(finding.proven for finding in self.findings)
 
 
-async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECONDS) -> CheckReport:
+async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECONDS, with_topics: bool = True) -> CheckReport:
     """Prove the truths.
 
     Args:
         settings: with the addresses of all three servers.
         settle_seconds: how long events that are on their way may take to arrive.
+        with_topics: also read the topics from their beginnings, and compare the events on them with those that are marked as published.
 
     Raises:
         InvalidInputError: an address is missing.
@@ -105,14 +117,16 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
         ledger = await proof.ledger()
         outcomes = await _outcomes(proof, executions, ledger)
         waits = await _waits(database)
-        events = await _events(proof, kafka, settle_seconds)
+        until, events = await _events(proof, database, kafka, settings.consumer_groups, settle_seconds)
+        topics = await _on_topics(database, kafka, until) if with_topics else None
     finally:
         await database.close()
-    findings = (*_ledger_findings(ledger), waits, _event_finding(events), outcomes)
+    findings = (*_ledger_findings(ledger), waits, _event_finding(events, topics), outcomes)
     return CheckReport(
         findings=findings,
         events_published=events.counts["published"],
-        events_applied=events.counts["applied"],
+        events_applied=events.groups["audit"].applied if "audit" in events.groups else 0,
+        groups=dict(events.groups),
     )
 
 
@@ -134,37 +148,59 @@ async def _waits(database: Database) -> Finding:
     return _finding(4, counted, Violations(shown=list(probed.waits), total=len(probed.waits)))
 
 
-async def _events(proof: PostgresProof, kafka: str, settle_seconds: float) -> EventEvidence:
-    """What became of the events that were stored until now; those on their way get some time to arrive."""
+async def _events(
+    proof: PostgresProof, database: Database, kafka: str, groups: Sequence[str], settle_seconds: float
+) -> tuple[dt.datetime, EventEvidence]:
+    """What became of the events that were stored until now, and when that was; those on their way get some time to arrive."""
     deadline = time.monotonic() + settle_seconds
     until = await proof.now()
     ends = await end_offsets(kafka, TOPICS)
     while True:
-        applied = await proof.applied_offsets(_AUDIT)
-        behind = [
-            f"group {_AUDIT} has come to offset {applied.get(partition, 0)} of {partition}, which ends at {end}"
-            for partition, end in ends.items()
-            if applied.get(partition, 0) < end
-        ]
+        behind = [lag for group in groups for lag in await _behind(database, GROUPS[group], ends)]
         late = time.monotonic() >= deadline
         if not behind or late:
-            found = await proof.events(until)
+            found = await proof.events(until, groups)
             if not found.violations.total or late:
                 for lag in behind:
                     found.violations.add(lag)
-                return found
+                return until, found
             # Published after the ends were read: the group has to come further.
             ends = await end_offsets(kafka, TOPICS)
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _event_finding(events: EventEvidence) -> Finding:
+async def _behind(database: Database, group: Group, ends: Mapping[Partition, int]) -> list[str]:
+    applied = await StoredOffsets(database, schema=group.name, consumer_group=group.name).stored()
+    return [
+        f"group {group.name} has come to offset {applied.get(partition, 0)} of {partition}, which ends at {end}"
+        for partition, end in ends.items()
+        if partition.topic in group.topics and applied.get(partition, 0) < end
+    ]
+
+
+async def _on_topics(database: Database, kafka: str, until: dt.datetime) -> TopicEvidence:
+    scan = TopicScan(kafka, await end_offsets(kafka, TOPICS))
+    return await compare_with_topics(database, scan.event_ids(), until=until, kept_since=lambda: scan.kept_since)
+
+
+def _event_finding(events: EventEvidence, topics: TopicEvidence | None) -> Finding:
     counts = events.counts
-    counted = f"{counts['events']} events, {counts['published']} published; group {_AUDIT} applied {counts['applied']} of them"
-    if not events.violations.total:
-        counted += f" once, {counts['chains']} hash chains intact"
+    counted = f"{counts['events']} events, {counts['published']} published"
+    if topics is not None:
+        counted += f", {topics.events} on the topics in {topics.records} records"
+        counted += f", {topics.beyond_retention} beyond their retention" if topics.beyond_retention else ""
+        for missing in topics.missing:
+            events.violations.add(missing)
+        events.violations.total += topics.missing_total - len(topics.missing)
+    for group, of_group in events.groups.items():
+        counted += f"; group {group} applied {of_group.applied}"
+        counted += f", {of_group.repeats} repeats had no effect" if of_group.repeats else ""
+        counted += f", holds {of_group.held}" if of_group.held else ""
+        counted += f", skipped {of_group.skipped}" if of_group.skipped else ""
+    if not events.violations.total and "audit" in events.groups:
+        counted += f"; {counts['chains']} hash chains intact"
     if counts["no_events"]:
-        counted += f", and kept {counts['no_events']} records that are no events"
+        counted += f", with {counts['no_events']} records that are no events"
     return _finding(5, counted, events.violations)
 
 

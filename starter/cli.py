@@ -17,7 +17,7 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from infra.settings import DEFAULT_TENANT, Settings
+from infra.settings import ALL_GROUPS, DEFAULT_TENANT, Settings
 from infra.stack.control import read_stack_info
 from infra.stack.model import StackError
 from ledger.errors import CasaflowError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
@@ -27,6 +27,7 @@ from starter import (
     approval_commands,
     bench_commands,
     codec_commands,
+    event_commands,
     explain_commands,
     maintenance_commands,
     operator_commands,
@@ -66,6 +67,7 @@ maintenance_commands.register(app)
 promote_commands.register(app)
 codec_commands.register(app)
 explain_commands.register(app)
+event_commands.register(app)
 standing_order_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
@@ -276,12 +278,15 @@ def demo(in_flight: InFlight = DEFAULT_IN_FLIGHT, as_json: Json = False) -> None
 
 
 @app.command()
-def check(as_json: Json = False) -> None:
+def check(
+    topics: Annotated[bool, typer.Option("--topics/--without-topics", help="Also read the topics, from their beginnings.")] = True,
+    as_json: Json = False,
+) -> None:
     """Prove the six truths of the ledger on the running system. Exit code 1, and the exact ids, if one fails."""
     from starter.check import run_check  # noqa: PLC0415  as in submit
     from starter.reports import show_check  # noqa: PLC0415
 
-    report = asyncio.run(run_check(outside_or_stack(Settings())))
+    report = asyncio.run(run_check(outside_or_stack(Settings()), with_topics=topics))
     show_check(report, as_json=as_json)
     if not report.proven:
         raise typer.Exit(EXIT_NOT_PROVEN)
@@ -345,7 +350,7 @@ def api() -> None:
 
 
 @app.command()
-def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="audit")]) -> None:
+def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help=f"{', '.join(ALL_GROUPS)}.")]) -> None:
     """Run a member of each group, in one process, with the settings of the environment."""
     os.execv(sys.executable, [sys.executable, "-m", "consumers", *groups])  # noqa: S606
 

@@ -18,10 +18,14 @@ from infra.settings import Settings
 from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
 from infra.stack.model import Health, StackError, without_password
+from ledger.errors import UnavailableError
 from starter.web_ui import view_link, views
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from infra.kafka.lag import GroupLag
+    from infra.stack.model import StackInfo
 
 _STYLES = {
     Health.HEALTHY: "green",
@@ -103,12 +107,13 @@ def down() -> None:
 
 def status(as_json: Json = False) -> None:
     """Show each part with its health and address. Exit code 0 when all are healthy, 1 otherwise."""
-    if not show_status(Settings().home, as_json=as_json):
+    settings = Settings()
+    if not show_status(settings.home, as_json=as_json, groups=settings):
         raise typer.Exit(1)
 
 
-def show_status(home: Path, *, as_json: bool) -> bool:
-    """Print the parts; True when the stack runs and all of them are healthy."""
+def show_status(home: Path, *, as_json: bool, groups: Settings | None = None) -> bool:
+    """Print the parts; True when the stack runs and all of them are healthy. With settings, also how far the consumer groups are."""
     parts = control.part_states(home)
     info = control.read_stack_info(home)
     healthy = info is not None and all(part.health in {Health.HEALTHY, Health.OUTSIDE} for part in parts)
@@ -119,7 +124,8 @@ def show_status(home: Path, *, as_json: bool) -> bool:
             "postgres_dsn": without_password(info.postgres_dsn),
             "views": _views(home, info.temporal_ui),
         }
-        typer.echo(json.dumps({**shown, "stack": stack}, indent=1))
+        lags = [lag.model_dump(mode="json") for lag in _lags(groups, info)]
+        typer.echo(json.dumps({**shown, "groups": lags, "stack": stack}, indent=1))
         return healthy
     if not control.is_running(home) and all(part.health in {Health.STOPPED, Health.OUTSIDE} for part in parts):
         typer.echo(f"nothing runs in {home.absolute()}; start it with: casaflow up", err=True)
@@ -134,11 +140,35 @@ def show_status(home: Path, *, as_json: bool) -> bool:
         table.add_row(Text(part.name), health, Text(part.address), pid, Text(detail))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
     console.print(table)
+    for lag in _lags(groups, info):
+        held = lag.failed + lag.waiting + lag.unreadable
+        what = f", holds {held} events: casaflow events dead-letters {lag.group}" if held else ""
+        typer.echo(f"group {lag.group}: {lag.records} records to apply{what}")
     if info is not None and info.temporal_ui is not None:
         for name, link in _views(home, info.temporal_ui).items():
             # Unwrapped: a link that is broken over two lines can't be clicked.
             typer.echo(f"transactions {name}: {link}")
     return healthy
+
+
+def _lags(settings: Settings | None, info: StackInfo | None) -> list[GroupLag]:
+    """How far the groups are; nothing while a server doesn't answer, which the table of parts tells of."""
+    if settings is None or info is None:
+        return []
+    from infra.kafka.lag import group_lags  # noqa: PLC0415  drivers are loaded only where they are used
+    from infra.postgres.database import Database  # noqa: PLC0415
+
+    async def read() -> list[GroupLag]:
+        database = Database.open(info.postgres_dsn, pool_size=1, operation_timeout_seconds=5.0, role=settings.postgres_role)
+        try:
+            return await group_lags(database, info.kafka_bootstrap_servers, settings.consumer_groups)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(read())
+    except UnavailableError:
+        return []
 
 
 def _views(home: Path, ui: str | None) -> dict[str, str]:

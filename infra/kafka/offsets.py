@@ -17,20 +17,64 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS: Final = 20.0
 
 
+class TopicEnds:
+    """Reads the ends of topics again and again, over connections that stay."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        """Prepare; the first reading connects."""
+        self._bootstrap_servers = bootstrap_servers
+        self._consumer: AIOKafkaConsumer | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def read(self, topics: Sequence[str], *, within_seconds: float = 5.0) -> dict[Partition, int]:
+        """The offset after the last committed record of each partition.
+
+        Raises:
+            UnavailableError: no broker answered in time.
+        """
+        async with self._one_at_a_time:
+            try:
+                async with asyncio.timeout(within_seconds):
+                    if self._consumer is None:
+                        self._consumer = _reader(topics, self._bootstrap_servers)
+                        await self._consumer.start()
+                    ends = await self._consumer.end_offsets(self._consumer.assignment())
+            except (KafkaError, OSError, TimeoutError) as error:
+                await self._disconnect()
+                raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
+        return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        async with self._one_at_a_time:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+
+def _reader(topics: Sequence[str], bootstrap_servers: str) -> AIOKafkaConsumer:
+    """A consumer of no group, with all partitions."""
+    return AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=bootstrap_servers,
+        client_id="casaflow-ends",
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        request_timeout_ms=10_000,
+    )
+
+
 async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Partition, int]:
     """The offset after the last committed record of each partition, however many a topic has.
 
     Raises:
         UnavailableError: no broker answered, or a topic is missing.
     """
-    consumer = AIOKafkaConsumer(
-        *topics,
-        bootstrap_servers=bootstrap_servers,
-        client_id="casaflow-check",
-        group_id=None,
-        enable_auto_commit=False,
-        request_timeout_ms=10_000,
-    )
+    consumer = _reader(topics, bootstrap_servers)
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             await consumer.start()

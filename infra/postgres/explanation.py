@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import text
 
+from infra.groups import GROUPS
 from infra.postgres.transactions import find_transaction
 from ledger.explanation import Consumption, Entry, OperatorAction, Recorded, StoredEvent, possible_event_ids
 
@@ -45,14 +46,19 @@ _EVENTS: Final = text("""
      WHERE event_id = ANY (CAST(:event_ids AS uuid[]))
      ORDER BY created_at, position
 """)
-# The audit group keeps each event that it has applied. A group that keeps its own elsewhere isn't seen here.
-_CONSUMPTIONS: Final = text("""
-    SELECT 'audit' AS consumer, CAST(event_id AS text) AS event_id, format('%s/%s at offset %s', topic, partition, "offset") AS place,
-           recorded_at AS at
-      FROM audit.record
+_APPLIED: Final = """
+    SELECT '{group}' AS consumer, CAST(event_id AS text) AS event_id, format('%s/%s at offset %s', topic, partition, "offset") AS place,
+           {at} AS at
+      FROM {table}
      WHERE event_id = ANY (CAST(:event_ids AS uuid[]))
-     ORDER BY recorded_at
-""")
+"""
+_CONSUMPTIONS: Final = text(
+    " UNION ALL ".join(
+        _APPLIED.format(group=group.name, table=group.applied, at="recorded_at" if group.handler is None else "applied_at")
+        for group in GROUPS.values()
+    )
+    + " ORDER BY at"
+)
 _REVERSALS: Final = text("""
     SELECT CAST(transaction_id AS text) FROM transaction
      WHERE tenant = :tenant AND reverses = CAST(:transaction_id AS uuid)

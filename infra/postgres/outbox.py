@@ -32,6 +32,9 @@ _UNPUBLISHED = text("""
      WHERE o.published_at IS NULL
      ORDER BY o.created_at, o.position
 """)
+_FIRST_STORED = text("""
+    SELECT min(created_at) FROM event_outbox WHERE tenant = :tenant AND transaction_id = CAST(:transaction_id AS uuid)
+""")
 _MARK = text("""
     UPDATE event_outbox SET published_at = clock_timestamp()
      WHERE event_id = ANY (CAST(:event_ids AS uuid[])) AND published_at IS NULL
@@ -71,6 +74,22 @@ async def store_event(driver: psycopg.AsyncConnection[Any], event: Event, *, ten
         of: the transaction, or the hold, whose workflow publishes it.
     """
     await driver.execute(_STORE, {**event.model_dump(), "tenant": tenant, "of": of})
+
+
+async def first_stored(database: Database, tenant: str, transaction_id: str) -> dt.datetime | None:
+    """When the first event of a transaction was stored; None: it has none.
+
+    Raises:
+        UnavailableError: the database did not answer.
+    """
+
+    async def work(connection: AsyncConnection) -> dt.datetime | None:
+        found: dt.datetime | None = (
+            await connection.execute(_FIRST_STORED, {"tenant": tenant, "transaction_id": transaction_id})
+        ).scalar_one()
+        return found
+
+    return await database.run_statement(work)
 
 
 MAX_BATCH: Final = 100

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from infra.stack.model import StackHome
     from infra.stack.ports import PortReservations
 
-CONSUMERS: Final = ("audit", "statement")
-"""Groups that the stack runs, all in one process: on one machine their interpreters would cost more than their work."""
 _POLL_SECONDS: Final = 0.2
 _PROMOTE_SECONDS: Final = 30.0
 
@@ -292,20 +290,22 @@ def worker_parts(servers: Servers) -> list[Part]:
     ]
 
 
-def consumer_part(servers: Servers) -> Part:
-    """The consumers, in one process; ready once each group has a member with partitions."""
+def consumer_parts(servers: Servers) -> list[Part]:
+    """The consumers, all in one process, since on one machine their interpreters would cost more than their work; none without groups.
+
+    Ready once each group has a member with partitions.
+    """
+    groups = servers.settings.consumer_groups
+    if not groups:
+        return []
 
     async def ready(_pid: int) -> None:
-        for group in CONSUMERS:
+        for group in groups:
             while not await _is_stable(servers.kafka_bootstrap_servers, group):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-    return Part(
-        name="consumers",
-        command=servers.python("consumers", "consumers", *CONSUMERS),
-        wait_until_ready=ready,
-        address=f"groups {', '.join(CONSUMERS)}",
-    )
+    command = servers.python("consumers", "consumers", *groups)
+    return [Part(name="consumers", command=command, wait_until_ready=ready, address=f"groups {', '.join(groups)}")]
 
 
 async def _polls(servers: Servers, identity: str) -> bool:

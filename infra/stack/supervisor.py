@@ -19,7 +19,7 @@ from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
 from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, cache_folder
-from infra.stack.parts import CONSUMERS, Part, consumer_part, prepare_servers, promote_workers, provision, worker_parts
+from infra.stack.parts import Part, consumer_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
 
@@ -105,7 +105,7 @@ class Supervisor:
             # What a server says may take several lines; the first names the reason.
             message = f"a server can't be prepared: {str(error).strip().splitlines()[0]}"
             raise StackError(message) from error
-        api, workers, consumers = servers.api_part(), worker_parts(servers), consumer_part(servers)
+        api, workers, consumers = servers.api_part(), worker_parts(servers), consumer_parts(servers)
         self._info = StackInfo(
             api=servers.api_url,
             api_key=key,
@@ -116,7 +116,7 @@ class Supervisor:
             metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
             pids=Pids(),
         )
-        await self._start_all([*workers, api, consumers])
+        await self._start_all([*workers, api, *consumers])
         try:
             await promote_workers(servers, self._say)
         except CasaflowError as error:
@@ -246,11 +246,11 @@ class Supervisor:
     def _write_state(self) -> None:
         self._home.write_model(self._home.state_file, self._state)
         if self._info is not None and not self._stopping.is_set():
-            self._info.pids = _pids(self._state, api_carries=self._settings.api_workflow_tasks > 0)
+            self._info.pids = _pids(self._state, groups=self._settings.consumer_groups, api_carries=self._settings.api_workflow_tasks > 0)
             self._home.write_model(self._home.stack_file, self._info)
 
 
-def _pids(state: SupervisorState, *, api_carries: bool) -> Pids:
+def _pids(state: SupervisorState, *, groups: Sequence[str], api_carries: bool) -> Pids:
     """The processes of the parts; the API is also one of the workers where it hosts one."""
     pids = Pids()
     for part in state.parts:
@@ -260,7 +260,7 @@ def _pids(state: SupervisorState, *, api_carries: bool) -> Pids:
         if kind == "worker":
             pids.worker.append(part.pid)
         elif kind == "consumers":
-            pids.consumers.update(dict.fromkeys(CONSUMERS, part.pid))
+            pids.consumers.update(dict.fromkeys(groups, part.pid))
         else:
             setattr(pids, kind, part.pid)
     if api_carries and pids.api is not None:

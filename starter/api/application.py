@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from infra.kafka.offsets import TopicEnds
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
+        topic_ends = TopicEnds(settings.kafka_bootstrap_servers) if settings.kafka_bootstrap_servers else None
         app.state.services = Services(
             database=database,
             temporal=temporal,
@@ -100,6 +102,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             keys=PostgresApiKeys(database),
             maintenance=PostgresMaintenance(database),
             outbox=PostgresOutbox(database),
+            topic_ends=topic_ends,
+            consumer_groups=settings.consumer_groups,
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
             explanations=Explanations(PostgresExplanations(database), temporal),
@@ -112,6 +116,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             async with beside(app.state.services) if beside is not None else nullcontext():
                 yield
         finally:
+            if topic_ends is not None:
+                await topic_ends.stop()
             await database.close()
 
     app = FastAPI(

@@ -10,8 +10,10 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from infra.kafka.lag import lags_behind
 from infra.temporal.telemetry import sdk_metrics
 from ledger.errors import UnavailableError
+from ledger.events import TOPICS
 from starter.api.services import UsesServices
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.maintenance import MaintenanceMetrics
     from infra.postgres.outbox import Backlog
+    from starter.api.services import Services
 
 router = APIRouter(tags=["health"])
 
@@ -58,8 +61,29 @@ async def metrics(services: UsesServices) -> Response:
         up.set(1)
         _set(registry, _GAUGES, found)
         _set(registry, _BACKLOG_GAUGES, backlog)
+        await _add_lags(registry, services)
     of_the_sdk = await asyncio.to_thread(sdk_metrics)
     return Response(generate_latest(registry) + generate_latest(REGISTRY) + of_the_sdk, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _add_lags(registry: CollectorRegistry, services: Services) -> None:
+    """How far each consumer group is, by its own store. Left out while Kafka or a group's store doesn't answer."""
+    if services.topic_ends is None:
+        return
+    up = Gauge("casaflow_kafka_up", "1 when Kafka answers this process.", registry=registry)
+    try:
+        ends = await services.topic_ends.read(TOPICS)
+    except UnavailableError:
+        up.set(0)
+        return
+    up.set(1)
+    lag = Gauge("casaflow_consumer_lag_records", "Records that a group has not applied yet.", ["group"], registry=registry)
+    held_events = "Records that a group could not handle, or that wait behind one."
+    held = Gauge("casaflow_consumer_held_events", held_events, ["group", "status"], registry=registry)
+    for group in await lags_behind(services.database, ends, services.consumer_groups):
+        lag.labels(group.group).set(group.records)
+        for status in ("failed", "waiting", "unreadable"):
+            held.labels(group.group, status).set(getattr(group, status))
 
 
 def _set(registry: CollectorRegistry, gauges: Mapping[str, tuple[str, str]], found: MaintenanceMetrics | Backlog) -> None:

@@ -12,6 +12,7 @@ from infra.postgres.api_keys import ALL_SCOPES, APPROVING_SCOPE, STANDARD_SCOPE,
 from ledger.errors import MissingScopeError
 
 if TYPE_CHECKING:
+    from infra.kafka.offsets import TopicEnds
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.api_keys import PostgresApiKeys
     from infra.postgres.database import Database
@@ -44,6 +45,9 @@ class Services:
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance
     outbox: PostgresOutbox
+    topic_ends: TopicEnds | None
+    """None: no broker is named, and the lag of groups isn't shown."""
+    consumer_groups: tuple[str, ...]
     rates: ExchangeRates
     rates_max_age_days: int
     starter: TransactionStarter

@@ -35,6 +35,7 @@ def check(bank: SmallBank, stack: RunningStack, task_queue: str) -> Check:
             "temporal_address": stack.temporal_address,
             "kafka_bootstrap_servers": stack.kafka_bootstrap_servers,
             "task_queue": task_queue,
+            "consumer_groups": ("audit",),
         }
     )
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from infra.postgres.database import Database
-from infra.postgres.proof import EVENT_RULES, LEDGER_RULES, PostgresProof
+from infra.postgres.event_rules import EVENT_RULES
+from infra.postgres.ledger_rules import LEDGER_RULES
+from infra.postgres.proof import PostgresProof
 from ledger.ids import event_id
 from tests.integration.check.conftest import CREDITS_TO_FOLD, Bookkeeper, SmallBank
 
@@ -300,7 +302,7 @@ def _tamper(tampering: Tampering, bank: SmallBank) -> None:
 
 async def test_a_sound_bank_breaks_no_rule_and_is_not_empty(bank: SmallBank, database: Database) -> None:
     proof = PostgresProof(database)
-    ledger, events = await proof.ledger(), await proof.events(await proof.now())
+    ledger, events = await proof.ledger(), await proof.events(await proof.now(), ["audit"])
     assert {truth: found.shown for truth, found in ledger.violations.items()} == {1: [], 2: [], 3: [], 6: []}
     assert events.violations.shown == []
     assert ledger.statuses == {"completed": CREDITS_TO_FOLD + 4, "rejected": 2, "reversed": 1}
@@ -354,7 +356,7 @@ async def test_a_role_that_may_do_more_than_it_should_is_named(bank: SmallBank, 
 async def test_tampering_with_the_events_is_named(bank: SmallBank, database: Database, tampering: Tampering) -> None:
     _tamper(tampering, bank)
     proof = PostgresProof(database)
-    found = (await proof.events(await proof.now())).violations
+    found = (await proof.events(await proof.now(), ["audit"])).violations
     assert _told(tampering, bank, found.shown), found.shown
 
 
@@ -368,7 +370,7 @@ async def test_a_transaction_between_its_legs_breaks_no_rule_and_is_listed_as_un
     assert ledger.unfinished == 1
     # However long it may wait between its legs, what is posted has to be told.
     assert bank.row("SELECT count(*) AS waiting FROM event_outbox WHERE published_at IS NULL")["waiting"] == 1
-    (late,) = (await proof.events(await proof.now())).violations.shown
+    (late,) = (await proof.events(await proof.now(), ["audit"])).violations.shown
     assert keep.transactions["half"] in late
     assert late.endswith("is not published")
     half, transfer = ("main", keep.transactions["half"]), ("main", bank.transactions["transfer"])
@@ -389,15 +391,15 @@ async def test_an_event_stored_after_the_moment_in_question_may_still_wait(bank:
     proof = PostgresProof(database)
     until = await proof.now()
     await keep.carry_out("later", creditor="A")
-    assert (await proof.events(until)).violations.shown == []
-    late = (await proof.events(await proof.now())).violations
+    assert (await proof.events(until, ["audit"])).violations.shown == []
+    late = (await proof.events(await proof.now(), ["audit"])).violations
     assert any(event_id("main", keep.transactions["later"], "casaflow.casa.credited.v1", "credit") in text for text in late.shown)
 
 
 async def test_more_violations_than_are_listed_are_counted(bank: SmallBank, database: Database) -> None:
     bank.tamper("UPDATE event_outbox SET published_at = NULL")
     proof = PostgresProof(database)
-    found = (await proof.events(await proof.now())).violations
+    found = (await proof.events(await proof.now(), ["audit"])).violations
     assert (len(found.shown), found.total) == (100, bank.row("SELECT count(*) AS events FROM event_outbox")["events"])
 
 

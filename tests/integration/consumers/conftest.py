@@ -21,7 +21,7 @@ from infra.kafka.records import GroupEffects, Partition
 from infra.kafka.topics import PARTITIONS, ensure_topics
 from infra.postgres.audit import AuditEffects
 from infra.postgres.database import Database
-from infra.postgres.proof import EVENT_RULES
+from infra.postgres.event_rules import EVENT_RULES
 from ledger.events import Event
 from tests.stack_fixtures import RunningStack
 

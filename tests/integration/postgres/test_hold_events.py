@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.postgres.proof import EVENT_RULES
+from infra.postgres.event_rules import EVENT_RULES
 from ledger.errors import LedgerIntegrityError, NotFoundError
 from ledger.holds import HoldStatus
 from tests.integration.postgres.bank import Bank, new_id

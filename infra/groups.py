@@ -1,0 +1,40 @@
+"""The consumer groups whose store is in PostgreSQL: what each reads, and where it keeps what it has applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from infra.postgres.statement_lines import StatementEffects
+from ledger.events import TOPIC_BALANCE_UPDATED, TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infra.postgres.consumption import EventHandler
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group."""
+
+    name: str
+    """Of its schema, too."""
+    topics: tuple[str, ...]
+    handler: Callable[[], EventHandler] | None
+    """None: it appends everything (audit), and holds nothing."""
+
+    @property
+    def applied(self) -> str:
+        """The table with the ids of the events that it has applied."""
+        return f"{self.name}.record" if self.handler is None else f"{self.name}.applied_event"
+
+
+GROUPS: Final = {
+    group.name: group
+    for group in (
+        Group("audit", TOPICS, None),
+        Group("statement", (TOPIC_BALANCE_UPDATED,), StatementEffects),
+    )
+}
+"""By name. A group's members are in :mod:`consumers`."""

@@ -1,0 +1,95 @@
+"""How far consumer groups are behind, by their own stores: Kafka's committed offsets only follow these."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import BaseModel, ConfigDict
+
+from infra.groups import GROUPS
+from infra.kafka.offsets import end_offsets
+from infra.kafka.records import Partition
+from infra.postgres.held_events import HeldEvents
+from infra.postgres.stored_offsets import StoredOffsets
+from ledger.errors import UnavailableError
+from ledger.events import TOPICS
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Mapping, Sequence
+
+    from infra.postgres.database import Database
+
+_TIMEOUT_SECONDS: Final = 20.0
+
+
+class GroupLag(BaseModel):
+    """What a group has still to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    group: str
+    records: int
+    """On its topics, and not applied yet."""
+    failed: int = 0
+    """Events that it could not handle, and that nobody has replayed or skipped."""
+    waiting: int = 0
+    """Events that wait behind one of these."""
+    unreadable: int = 0
+    """Records that are no events."""
+
+
+async def group_lags(database: Database, bootstrap_servers: str, groups: Collection[str]) -> list[GroupLag]:
+    """The lag of groups now.
+
+    Args:
+        database: where their stores are.
+        bootstrap_servers: comma-separated ``host:port`` list.
+        groups: names of :data:`infra.groups.GROUPS`.
+
+    Raises:
+        UnavailableError: the database or the broker did not answer.
+    """
+    return await lags_behind(database, await end_offsets(bootstrap_servers, TOPICS), groups)
+
+
+async def lags_behind(database: Database, ends: Mapping[Partition, int], groups: Collection[str]) -> list[GroupLag]:
+    """The lag of groups behind ends that were read.
+
+    Raises:
+        UnavailableError: the database did not answer.
+    """
+    lags = []
+    for group in (GROUPS[name] for name in groups):
+        stored = await StoredOffsets(database, schema=group.name, consumer_group=group.name).stored()
+        records = sum(max(0, end - stored.get(place, 0)) for place, end in ends.items() if place.topic in group.topics)
+        held = {} if group.handler is None else await HeldEvents(database, schema=group.name).counts()
+        lags.append(GroupLag(group=group.name, records=records, **held))
+    return lags
+
+
+async def offsets_at(bootstrap_servers: str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
+    """The offset of the first record of each partition that was published at an instant or later; partitions without one are left out.
+
+    Raises:
+        UnavailableError: no broker answered.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, client_id="casaflow-replay", group_id=None, request_timeout_ms=10_000)
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await consumer.start()
+            places = [TopicPartition(topic, number) for topic in topics for number in await _partitions(consumer, topic)]
+            found = await consumer.offsets_for_times(dict.fromkeys(places, int(instant.timestamp() * 1000)))
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
+    finally:
+        await consumer.stop()
+    return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer.topics()
+    return consumer.partitions_for_topic(topic) or set()
