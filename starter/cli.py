@@ -25,6 +25,7 @@ from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
 from starter import (
     account_commands,
     approval_commands,
+    audit_commands,
     bench_commands,
     codec_commands,
     event_commands,
@@ -68,6 +69,7 @@ promote_commands.register(app)
 codec_commands.register(app)
 explain_commands.register(app)
 event_commands.register(app)
+audit_commands.register(app)
 standing_order_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -16,13 +15,12 @@ from infra.stack.control import read_stack_info
 from ledger.errors import InvalidInputError, NotFoundError, UnavailableError
 from ledger.ids import parse_transaction_id
 from ledger.statements import parse_instant
+from starter.group_stores import on_stores
 from starter.reports import console
 from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
-_Answer = TypeVar("_Answer")
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from infra.groups import Group
     from infra.kafka.lag import GroupLag
@@ -55,7 +53,7 @@ def lag(as_json: Json = False) -> None:
 
         return await group_lags(database, _kafka(settings), settings.consumer_groups)
 
-    found = _run(work)
+    found = on_stores(work)
     if as_json:
         typer.echo(json.dumps({group.group: group.model_dump(mode="json", exclude={"group"}) for group in found}))
         return
@@ -71,7 +69,7 @@ def dead_letters(group: GroupName, as_json: Json = False) -> None:
     async def work(_: Settings, database: Database) -> list[HeldEvent]:
         return await _replays(database, _group(group)).held(at_most=_MOST_SHOWN)
 
-    found = _run(work)
+    found = on_stores(work)
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found]))
     else:
@@ -114,7 +112,7 @@ def replay(
         return
 
     async def work(settings: Settings, database: Database) -> Mapping[Partition, int]:
-        from infra.kafka.lag import offsets_at  # noqa: PLC0415  as above
+        from infra.kafka.offsets import offsets_at  # noqa: PLC0415  as above
 
         of_group = _group(group)
         if from_offset is not None:
@@ -128,7 +126,7 @@ def replay(
             wanted = await offsets_at(_kafka(settings), of_group.topics, instant)
         return await _offsets(database, of_group).rewind(wanted)
 
-    moved = _run(work)
+    moved = on_stores(work)
     if as_json:
         typer.echo(json.dumps({str(partition): offset for partition, offset in moved.items()}))
         return
@@ -151,7 +149,7 @@ def skip(
     async def work(_: Settings, database: Database) -> Replayed | None:
         return await _replays(database, _group(group)).skip(event, by=_operator(), reason=reason)
 
-    done = _run(work)
+    done = on_stores(work)
     _show_replayed([done] if done is not None else [], as_json=as_json)
 
 
@@ -163,7 +161,7 @@ def _replay_held(group: str, event: str | None, *, as_json: bool) -> None:
         keys = await replays.blocked() if identifier is None else [await replays.key_of(identifier)]
         return [await replays.replay(key, by=_operator()) for key in keys]
 
-    _show_replayed(_run(work), as_json=as_json)
+    _show_replayed(on_stores(work), as_json=as_json)
 
 
 def _show_replayed(done: list[Replayed], *, as_json: bool) -> None:
@@ -181,26 +179,6 @@ def _show_replayed(done: list[Replayed], *, as_json: bool) -> None:
 def _failure(one: Replayed) -> dict[str, Any]:
     held = one.failed
     return {"key": one.key.key, "event_id": held.event_id if held else None, "error": held.error if held else None, "waiting": one.waiting}
-
-
-def _run(work: Callable[[Settings, Database], Awaitable[_Answer]]) -> _Answer:
-    """Do `work` on the stores of the groups, with the rights that their members have."""
-    from infra.postgres.database import Database  # noqa: PLC0415  as above
-
-    settings = Settings()
-    info = read_stack_info(settings.home)
-    url = settings.postgres_url.get_secret_value() if settings.postgres_url else info.postgres_dsn if info else None
-    if url is None:
-        raise UnavailableError(part="postgres", detail=f"nothing runs in {settings.home.absolute()}, and CASAFLOW_POSTGRES_URL is not set")
-
-    async def whole() -> _Answer:
-        database = Database.open(url, pool_size=2, role=settings.postgres_role)
-        try:
-            return await work(settings, database)
-        finally:
-            await database.close()
-
-    return asyncio.run(whole())
 
 
 def _kafka(settings: Settings) -> str:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict
 
 from infra.groups import GROUPS
 from infra.kafka.offsets import end_offsets
-from infra.kafka.records import Partition
 from infra.postgres.held_events import HeldEvents
 from infra.postgres.stored_offsets import StoredOffsets
-from ledger.errors import UnavailableError
 from ledger.events import TOPICS
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
+    from infra.kafka.records import Partition
     from infra.postgres.database import Database
-
-_TIMEOUT_SECONDS: Final = 20.0
 
 
 class GroupLag(BaseModel):
@@ -69,27 +62,3 @@ async def lags_behind(database: Database, ends: Mapping[Partition, int], groups:
         held = {} if group.handler is None else await HeldEvents(database, schema=group.name).counts()
         lags.append(GroupLag(group=group.name, records=records, **held))
     return lags
-
-
-async def offsets_at(bootstrap_servers: str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
-    """The offset of the first record of each partition that was published at an instant or later; partitions without one are left out.
-
-    Raises:
-        UnavailableError: no broker answered.
-    """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, client_id="casaflow-replay", group_id=None, request_timeout_ms=10_000)
-    try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await consumer.start()
-            places = [TopicPartition(topic, number) for topic in topics for number in await _partitions(consumer, topic)]
-            found = await consumer.offsets_for_times(dict.fromkeys(places, int(instant.timestamp() * 1000)))
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
-    finally:
-        await consumer.stop()
-    return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()

@@ -12,6 +12,7 @@ from infra.kafka.records import Partition
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
 _TIMEOUT_SECONDS: Final = 20.0
@@ -87,3 +88,22 @@ async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Par
     if missing:
         raise UnavailableError(part="kafka", detail=f"there is no topic {', '.join(missing)}")
     return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}
+
+
+async def offsets_at(bootstrap_servers: str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
+    """The offset of the first record of each partition that was published at an instant or later; partitions without one are left out.
+
+    Raises:
+        UnavailableError: no broker answered.
+    """
+    consumer = _reader(topics, bootstrap_servers)
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await consumer.start()
+            milliseconds = int(instant.timestamp() * 1000)
+            found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
+    finally:
+        await consumer.stop()
+    return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}

@@ -93,6 +93,29 @@ OUTBOX_RULES: Final = (
 )
 """What is posted is stored as an event, and published."""
 
+CHAIN_RULES: Final = (
+    rule(
+        5,
+        """
+        SELECT format('record %s of chain %s (event %s) does not follow from the one before it', sequence, chain, event_id)
+          FROM (SELECT r.*, audit.record_hash(r) AS own_hash, row_number() OVER by_sequence AS position,
+                       lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER by_sequence AS hash_before
+                  FROM audit.record r WINDOW by_sequence AS (PARTITION BY chain ORDER BY sequence)) AS records
+         WHERE hash <> own_hash OR previous_hash <> hash_before OR sequence <> position
+        """,
+    ),
+    rule(
+        5,
+        """
+        SELECT format('chain %s ends with record %s, its head says %s', coalesce(h.chain, r.chain), r.sequence, h.sequence)
+          FROM audit.chain h
+          FULL JOIN (SELECT DISTINCT ON (chain) chain, sequence, hash FROM audit.record ORDER BY chain, sequence DESC) AS r USING (chain)
+         WHERE (h.sequence, h.hash) IS DISTINCT FROM (r.sequence, r.hash)
+        """,
+    ),
+)
+"""No record was changed, is missing or was inserted."""
+
 AUDIT_RULES: Final = (
     rule(
         5,
@@ -115,25 +138,7 @@ AUDIT_RULES: Final = (
          WHERE r.event_id IS NOT NULL AND e.event_id IS NULL AND r.recorded_at <= :until
         """,
     ),
-    rule(
-        5,
-        """
-        SELECT format('record %s of chain %s (event %s) does not follow from the one before it', sequence, chain, event_id)
-          FROM (SELECT r.*, audit.record_hash(r) AS own_hash, row_number() OVER by_sequence AS position,
-                       lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER by_sequence AS hash_before
-                  FROM audit.record r WINDOW by_sequence AS (PARTITION BY chain ORDER BY sequence)) AS records
-         WHERE hash <> own_hash OR previous_hash <> hash_before OR sequence <> position
-        """,
-    ),
-    rule(
-        5,
-        """
-        SELECT format('chain %s ends with record %s, its head says %s', coalesce(h.chain, r.chain), r.sequence, h.sequence)
-          FROM audit.chain h
-          FULL JOIN (SELECT DISTINCT ON (chain) chain, sequence, hash FROM audit.record ORDER BY chain, sequence DESC) AS r USING (chain)
-         WHERE (h.sequence, h.hash) IS DISTINCT FROM (r.sequence, r.hash)
-        """,
-    ),
+    *CHAIN_RULES,
 )
 """Group audit has appended each published event once, and its chains are whole."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -247,3 +248,32 @@ async def test_what_can_not_be_marked_now_is_marked_once_the_database_answers(
 
 async def _nothing_waits(bank: Bank) -> bool:
     return not await bank.select(_UNPUBLISHED)
+
+
+class Refusing(Broker):
+    """Takes all events but those of one key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        if any(event.key == self._key for event in events):
+            raise UnavailableError(part="kafka", detail="it does not take this one")
+        await super().publish(events)
+
+
+async def test_a_share_that_can_not_be_published_keeps_no_other_from_it(bank: Bank) -> None:
+    await _deposits(bank, 40)
+    first, *others = await bank.outbox.overdue_shares(older_than=dt.timedelta(0))
+    assert others
+    (row,) = await bank.select(
+        "SELECT key FROM event_outbox WHERE published_at IS NULL AND hashtext(key) & 15 = %(share)s LIMIT 1", share=first
+    )
+    relay = EventRelay(bank.outbox, Refusing(row["key"]), after_seconds=0)
+    for _ in range(200):
+        with contextlib.suppress(UnavailableError):
+            await relay.run()
+        if await bank.outbox.overdue_shares(older_than=dt.timedelta(0)) == [first]:
+            return
+    pytest.fail("other shares wait for the one that is refused")

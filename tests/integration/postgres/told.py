@@ -26,13 +26,15 @@ async def stored_events(bank: Bank, topic: str = TOPIC_BALANCE_UPDATED) -> list[
     return [Event.model_validate(row) for row in rows]
 
 
+def record_of_event(event: Event, offset: int) -> Record:
+    """As the broker has it."""
+    return Record(offset=offset, key=event.key.encode(), value=event.data.encode(), headers=tuple(headers_of(event)))
+
+
 async def read(store: GroupStore, events: Sequence[Event], *, place: Partition = PLACE) -> int:
     """Have a group read events as the next ones of a partition; how many were new."""
     expected = (await store.next_offsets({place: 0}))[place]
-    records = [
-        Record(offset=expected + number, key=event.key.encode(), value=event.data.encode(), headers=tuple(headers_of(event)))
-        for number, event in enumerate(events)
-    ]
+    records = [record_of_event(event, expected + number) for number, event in enumerate(events)]
     return await store.apply(place, records, expected=expected) if records else 0
 
 
