@@ -155,7 +155,8 @@ async def test_statements_are_shown_as_a_table(cli: CommandLine, bank: Bank, sta
     with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO statement.line (tenant, account_id, booked_at, transaction_id, leg, event_id, currency, direction, amount, "
-            "value_date) VALUES (%s, %s, '2026-01-10T12:00:00Z', gen_random_uuid(), 'credit', gen_random_uuid(), 'EUR', 'credit', 250, '2026-01-10')",
+            "value_date) "
+            "VALUES (%s, %s, '2026-01-10T12:00:00Z', gen_random_uuid(), 'credit', gen_random_uuid(), 'EUR', 'credit', 250, '2026-01-10')",
             (bank.tenant, account),
         )
         connection.execute(
