@@ -11,10 +11,12 @@ import structlog
 import uvloop
 
 from consumers import audit
+from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.settings import Settings
 from infra.tracing import start_tracing
+from ledger.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("consumers")
 
-GROUPS: Final[dict[str, Callable[[str, Database], ConsumerLoop]]] = {audit.GROUP: audit.audit_loop}
+GROUPS: Final[dict[str, Callable[[KafkaConnection | str, Database], ConsumerLoop]]] = {audit.GROUP: audit.audit_loop}
 _POOL_SIZE: Final = 2
 """A member applies one batch at a time."""
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(group: str, *, bootstrap_servers: str, postgres_url: str, postgres_role: str | None) -> None:
+async def consume(group: str, *, servers: KafkaConnection | str, postgres_url: str, postgres_role: str | None) -> None:
     """Be a member of the group until SIGTERM or SIGINT; the batch at hand is finished."""
     database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=postgres_role)
-    member = GROUPS[group](bootstrap_servers, database)
+    member = GROUPS[group](servers, database)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, member.stop)
@@ -55,11 +57,16 @@ def main(arguments: Sequence[str]) -> int:
     if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION
+    try:
+        servers = connection_of(settings)
+    except InvalidInputError as error:
+        _log.error("consumer.misconfigured", error=str(error))
+        return _EXIT_CONFIGURATION
     postgres_url = settings.postgres_url.get_secret_value()
     uvloop.run(
         consume(
             arguments[0],
-            bootstrap_servers=settings.kafka_bootstrap_servers,
+            servers=servers,
             postgres_url=postgres_url,
             postgres_role=settings.postgres_role,
         )

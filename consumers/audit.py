@@ -9,11 +9,12 @@ from infra.postgres.audit import AuditEffects
 from ledger.events import TOPICS
 
 if TYPE_CHECKING:
+    from infra.kafka.connection import KafkaConnection
     from infra.postgres.database import Database
 
 GROUP: Final = "audit"
 
 
-def audit_loop(bootstrap_servers: str, database: Database) -> ConsumerLoop:
+def audit_loop(servers: KafkaConnection | str, database: Database) -> ConsumerLoop:
     """A member of the audit group; it reads both topics."""
-    return ConsumerLoop(bootstrap_servers, group=GROUP, topics=TOPICS, effects=AuditEffects(database, consumer_group=GROUP))
+    return ConsumerLoop(servers, group=GROUP, topics=TOPICS, effects=AuditEffects(database, consumer_group=GROUP))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from infra.kafka.connection import connection_of
 from infra.kafka.offsets import end_offsets
 from infra.postgres.database import Database
 from infra.postgres.lock_probe import probe_locks
@@ -22,6 +23,7 @@ from ledger.events import TOPICS
 from ledger.ids import transaction_of_workflow, workflow_id
 
 if TYPE_CHECKING:
+    from infra.kafka.connection import KafkaConnection
     from infra.postgres.proof import EventEvidence, LedgerEvidence
     from infra.settings import Settings
 
@@ -91,12 +93,12 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
         InvalidInputError: an address is missing.
         UnavailableError: a server did not answer.
     """
+    kafka = connection_of(settings)
     database = Database.open(
         _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None),
         pool_size=4,
         operation_timeout_seconds=_OPERATION_SECONDS,
     )
-    kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
     _required("temporal_address", settings.temporal_address)
     try:
         proof = PostgresProof(database)
@@ -134,7 +136,7 @@ async def _waits(database: Database) -> Finding:
     return _finding(4, counted, Violations(shown=list(probed.waits), total=len(probed.waits)))
 
 
-async def _events(proof: PostgresProof, kafka: str, settle_seconds: float) -> EventEvidence:
+async def _events(proof: PostgresProof, kafka: KafkaConnection, settle_seconds: float) -> EventEvidence:
     """What became of the events that were stored until now; those on their way get some time to arrive."""
     deadline = time.monotonic() + settle_seconds
     until = await proof.now()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from infra.kafka.connection import KafkaConnection
 from infra.kafka.records import Partition
 from ledger.errors import UnavailableError
 
@@ -17,23 +18,25 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS: Final = 20.0
 
 
-async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Partition, int]:
+async def end_offsets(servers: KafkaConnection | str, topics: Sequence[str]) -> dict[Partition, int]:
     """The offset after the last committed record of each partition, however many a topic has.
 
     Raises:
         UnavailableError: no broker answered, or a topic is missing.
     """
+    connection = KafkaConnection.to(servers)
     consumer = AIOKafkaConsumer(
         *topics,
-        bootstrap_servers=bootstrap_servers,
+        **connection.client_options(),
         client_id="casaflow-check",
         group_id=None,
         enable_auto_commit=False,
+        isolation_level="read_committed",
         request_timeout_ms=10_000,
     )
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await consumer.start()
+            await connection.start(consumer)
             ends = await consumer.end_offsets(consumer.assignment())
     except (KafkaError, OSError, TimeoutError) as error:
         raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error

@@ -52,7 +52,7 @@ async def test_every_process_of_the_application_runs_as_its_role(
     starts = [
         worker.run(settings, asyncio.Event()),
         _start_api(settings),
-        consume("audit", bootstrap_servers="nowhere:9092", postgres_url="postgresql://nowhere", postgres_role=settings.postgres_role),
+        consume("audit", servers="nowhere:9092", postgres_url="postgresql://nowhere", postgres_role=settings.postgres_role),
     ]
     for start in starts:
         with pytest.raises(_OpenedError):
