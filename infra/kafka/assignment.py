@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
@@ -39,6 +38,6 @@ class _CountedStickyAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # 
         cls.on_generation_assignment(int.from_bytes(assignment.user_data or b"", "big"))
 
 
-def assignors() -> tuple[Any, ...]:
-    """For one consumer, and no other: the sticky assignor, and what members of earlier versions know, until the last of them is gone."""
-    return (type("StickyAssignorOfOneConsumer", (_CountedStickyAssignor,), {}), RoundRobinPartitionAssignor)
+def assignors() -> tuple[Any]:
+    """For one consumer, and no other. One only: for each further one aiokafka joins the group once more, with no end of rebalances."""
+    return (type("StickyAssignorOfOneConsumer", (_CountedStickyAssignor,), {}),)

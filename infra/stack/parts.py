@@ -22,7 +22,7 @@ from infra.kafka.topics import TopicPolicy, ensure_topics, topic_policy_of
 from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.stack import kafka, temporal
-from infra.stack.model import without_password, write_private
+from infra.stack.model import StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
@@ -156,10 +156,13 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
     """Choose ports, and prepare the servers that are ours.
 
     Raises:
-        InvalidInputError: what the settings say about Kafka breaks a rule.
-        StackError: a server can't be prepared.
+        StackError: a server can't be prepared, or what the settings say about Kafka breaks a rule.
     """
-    outside_kafka = _outside_kafka(settings)
+    try:
+        outside_kafka = _outside_kafka(settings)
+        topic_policy = topic_policy_of(settings, embedded=outside_kafka is None)
+    except InvalidInputError as error:
+        raise StackError(str(error)) from error
     ports = choose(home.ports_file, {"api": settings.api_port} if "api_port" in settings.model_fields_set else {}, reservations)
     parts: list[Part] = []
     outside: list[Outside] = []
@@ -194,7 +197,7 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
         temporal_address,
         temporal_ui,
         kafka=outside_kafka or KafkaConnection(f"{LOOPBACK}:{ports['kafka']}"),
-        topic_policy=topic_policy_of(settings, embedded=outside_kafka is None),
+        topic_policy=topic_policy,
         command_secrets=_command_secrets(settings, home),
         parts=parts,
         outside=outside,

@@ -14,7 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from infra.kafka.assignment import assignors
+from infra.kafka.consumer import _FIRST_WAIT_SECONDS, ConsumerLoop
 from infra.kafka.topics import PARTITIONS
+from tests.integration.kafka.conftest import Seen
 from tests.stack_fixtures import RunningStack
 
 Join = Callable[..., Any]
@@ -97,17 +99,23 @@ async def test_two_groups_of_one_process_do_not_mix_what_they_own(join: Join, gr
     await _settled(one, second, third)
 
 
-async def test_a_group_of_the_earlier_version_is_joined_and_turns_sticky_when_its_last_member_goes(
-    join: Join, stack: RunningStack, group: str
+async def test_a_member_waits_until_the_last_one_of_the_earlier_version_has_left(
+    join: Join, stack: RunningStack, topic: str, group: str
 ) -> None:
     old = await join(strategy=(RoundRobinPartitionAssignor,))
     await _settled(old)
-    new = await join()
-    await _settled(old, new)
+    seen = Seen()
+    loop = ConsumerLoop(stack.kafka_bootstrap_servers, group=group, topics=[topic], effects=seen)
+    running = asyncio.create_task(loop.run())
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while loop._wait_seconds == _FIRST_WAIT_SECONDS:  # noqa: ASYNC110  it tells nobody
+            await asyncio.sleep(0.02)
     assert await _protocol(stack, group) == "roundrobin"
+    assert await _settled(old)
     await old.stop()
-    (had,) = await _settled(new)
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while len(seen.asked_for) < PARTITIONS:  # noqa: ASYNC110  nor does it here
+            await asyncio.sleep(0.05)
     assert await _protocol(stack, group) == "sticky"
-    newer = await join()
-    has, _ = await _settled(new, newer)
-    assert has < had
+    loop.stop()
+    await running

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from infra.kafka.connection import KafkaConnection, connection_of
 from infra.kafka.consumer import ConsumerLoop
 from infra.kafka.offsets import end_offsets
 from infra.kafka.publisher import KafkaPublisher
-from infra.kafka.records import Partition, Record
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from ledger.errors import UnavailableError
+from tests.integration.kafka.conftest import Seen
 from tests.integration.kafka.secured_broker import PASSWORD, SecuredKafka, secured_kafka
 from tests.integration.kafka.test_publisher import event
 from tests.unit.temporal.certificates import Authority
@@ -36,31 +36,11 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secu
         yield broker
 
 
-class _Seen:
-    """Effects of a group that keeps what it got in memory."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.changed = asyncio.Event()
-
-    async def next_offsets(self, beginnings: Mapping[Partition, int]) -> dict[Partition, int]:
-        return dict(beginnings)
-
-    async def move(self, partition: Partition, *, expected: int, to: int) -> None:
-        raise AssertionError((partition, expected, to))
-
-    async def apply(self, partition: Partition, records: Sequence[Record], *, expected: int) -> int:
-        assert expected == records[0].offset, partition
-        self.records.extend(records)
-        self.changed.set()
-        return len(records)
-
-
 @pytest.mark.parametrize("way", _WAYS)
 async def test_topics_events_groups_and_offsets_get_through(broker: SecuredKafka, way: str) -> None:
     connection, name = connection_of(broker.settings(way)), f"test.{uuid.uuid4().hex[:12]}"
     await ensure_topics(connection, topics=(name,))
-    publisher, seen, sent = KafkaPublisher(connection), _Seen(), event(name)
+    publisher, seen, sent = KafkaPublisher(connection), Seen(), event(name)
     await publisher.publish([sent])
     await publisher.stop()
     assert sum((await end_offsets(connection, [name])).values()) == 1
@@ -130,7 +110,7 @@ async def test_a_group_says_what_keeps_it_away_and_stops_when_asked(
     broker: SecuredKafka, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection = connection_of(broker.settings("PLAIN", kafka_sasl_password="wrong-password"))
-    loop = ConsumerLoop(connection, group="test-refused", topics=["any"], effects=_Seen())
+    loop = ConsumerLoop(connection, group="test-refused", topics=["any"], effects=Seen())
     running = asyncio.create_task(loop.run())
     told = ""
     async with asyncio.timeout(_PATIENCE_SECONDS):
