@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from consumers import audit
+from consumers import audit, balance
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
 from infra.postgres.database import Database
@@ -21,11 +21,15 @@ from ledger.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from infra.kafka.balance_topic import BalanceLoop
     from infra.kafka.consumer import ConsumerLoop
 
 _log = structlog.get_logger("consumers")
 
-GROUPS: Final[dict[str, Callable[[KafkaConnection | str, Database], ConsumerLoop]]] = {audit.GROUP: audit.audit_loop}
+GROUPS: Final[dict[str, Callable[[KafkaConnection | str, Database], ConsumerLoop | BalanceLoop]]] = {
+    audit.GROUP: audit.audit_loop,
+    balance.GROUP: balance.balance_loop,
+}
 _POOL_SIZE: Final = 2
 """A member applies one batch at a time."""
 _EXIT_CONFIGURATION: Final = 2

@@ -317,7 +317,7 @@ def api() -> None:
 
 
 @app.command()
-def consumer(group: Annotated[str, typer.Argument(help="audit")]) -> None:
+def consumer(group: Annotated[str, typer.Argument(help="audit or balance")]) -> None:
     """Run a downstream consumer with the settings of the environment."""
     os.execv(sys.executable, [sys.executable, "-m", "consumers", group])  # noqa: S606
 

@@ -192,13 +192,13 @@ class KafkaPublisher:
     def _let_go(self, producer: Any) -> None:  # noqa: ANN401
         self._producer = None
         self._connecting = None
-        task = asyncio.create_task(_end(producer, tuple(self._on_their_way.values())))
+        task = asyncio.create_task(end_producer(producer, tuple(self._on_their_way.values())))
         self._on_their_way.clear()
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
-async def _end(producer: Any, deliveries: Iterable[asyncio.Future[Any]]) -> None:  # noqa: ANN401
+async def end_producer(producer: Any, deliveries: Iterable[asyncio.Future[Any]]) -> None:  # noqa: ANN401
     """Stop a producer, and give what is on its way a moment to arrive."""
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):

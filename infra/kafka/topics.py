@@ -12,11 +12,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidReplicationFactorError, KafkaError, TopicAlreadyExistsError, for_code
 
 from infra.kafka.connection import KafkaConnection
+from ledger.balances import TOPIC_BALANCE
 from ledger.errors import CasaflowError, InvalidInputError, UnavailableError
 from ledger.events import TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import ClassVar
 
     from infra.settings import Settings
@@ -31,6 +32,9 @@ topics doesn't mind. The number can't grow later without moving keys to other pa
 """
 COPIES: Final = 3
 """Of each partition, where Kafka is the bank's own: one broker may be serviced and another one die without losing an event."""
+ALL_TOPICS: Final = (*TOPICS, TOPIC_BALANCE)
+COMPACTED: Final = frozenset({TOPIC_BALANCE})
+"""Of these the last record of each key stays, for ever; of the others each record stays for a while."""
 _DAY_MILLISECONDS: Final = 24 * 60 * 60 * 1000
 _TIMEOUT_SECONDS: Final = 30.0
 _REQUEST_TIMEOUT_MILLISECONDS: Final = 10_000
@@ -47,13 +51,17 @@ class TopicPolicy:
     retention_days: int = 30
     """How long an event stays readable: a group may be away for so long and miss nothing."""
 
-    def configuration(self) -> dict[str, str]:
+    def configuration(self, *, compacted: bool) -> dict[str, str]:
         """A topic's own configuration, as Kafka names it."""
+        in_sync = {"min.insync.replicas": str(self.min_insync_replicas)}
+        if compacted:
+            # The segment that is written to is never compacted; by default that is what came within a week.
+            return {"cleanup.policy": "compact", "segment.ms": str(_DAY_MILLISECONDS), **in_sync}
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_days * _DAY_MILLISECONDS),
             "retention.bytes": "-1",
-            "min.insync.replicas": str(self.min_insync_replicas),
+            **in_sync,
         }
 
 
@@ -90,13 +98,20 @@ class TopicMismatchError(CasaflowError):
         )
 
 
-async def ensure_topics(servers: KafkaConnection | str, policy: TopicPolicy = TopicPolicy(), *, topics: Sequence[str] = TOPICS) -> None:
+async def ensure_topics(
+    servers: KafkaConnection | str,
+    policy: TopicPolicy = TopicPolicy(),
+    *,
+    topics: Sequence[str] = ALL_TOPICS,
+    compacted: Collection[str] = COMPACTED,
+) -> None:
     """Create the topics that are missing; leave those that exist as they are, and say in the log where one differs from the policy.
 
     Args:
         servers: where Kafka is, and how it is reached.
         policy: copies and retention of new topics.
         topics: which topics.
+        compacted: which of them keep the last record of each key, instead of every record for a while.
 
     Raises:
         TopicMismatchError: a topic exists with fewer partitions.
@@ -110,22 +125,26 @@ async def ensure_topics(servers: KafkaConnection | str, policy: TopicPolicy = To
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             await connection.start(admin)
             existing = set(await admin.list_topics()) & set(topics)
-            await _create_missing(admin, [topic for topic in topics if topic not in existing], policy)
+            configurations = {topic: policy.configuration(compacted=topic in compacted) for topic in topics}
+            await _create_missing(admin, {name: configurations[name] for name in topics if name not in existing}, policy.replication_factor)
             copies = await _check_partitions(admin, topics)
             for topic in sorted(existing):
-                await _report_differences(admin, topic, policy, copies[topic])
+                wanted = {"replication.factor": str(policy.replication_factor), **configurations[topic]}
+                await _report_differences(admin, topic, wanted, copies[topic])
     except (KafkaError, OSError, TimeoutError) as error:
         raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
     finally:
         await admin.close()
 
 
-async def _create_missing(admin: Any, missing: Sequence[str], policy: TopicPolicy) -> None:  # noqa: ANN401  aiokafka has no types
+async def _create_missing(admin: Any, missing: dict[str, dict[str, str]], copies: int) -> None:  # noqa: ANN401  aiokafka has no types
     if not missing:
         return
-    copies, configuration = policy.replication_factor, policy.configuration()
     response = await admin.create_topics(
-        [NewTopic(name=topic, num_partitions=PARTITIONS, replication_factor=copies, topic_configs=configuration) for topic in missing]
+        [
+            NewTopic(name=topic, num_partitions=PARTITIONS, replication_factor=copies, topic_configs=configuration)
+            for topic, configuration in missing.items()
+        ]
     )
     for topic, code, *message in response.topic_errors:
         error = for_code(code)
@@ -135,7 +154,7 @@ async def _create_missing(admin: Any, missing: Sequence[str], policy: TopicPolic
             if error is InvalidReplicationFactorError:
                 reason += f" (CASAFLOW_KAFKA_REPLICATION_FACTOR: {copies})"
             raise error(reason)
-        _log.info("kafka.topic-created", topic=topic, partitions=PARTITIONS, replication_factor=copies, **configuration)
+        _log.info("kafka.topic-created", topic=topic, partitions=PARTITIONS, replication_factor=copies, **missing[topic])
 
 
 async def _check_partitions(admin: Any, topics: Sequence[str]) -> dict[str, int]:  # noqa: ANN401
@@ -155,14 +174,13 @@ async def _check_partitions(admin: Any, topics: Sequence[str]) -> dict[str, int]
     return copies
 
 
-async def _report_differences(admin: Any, topic: str, policy: TopicPolicy, copies: int) -> None:  # noqa: ANN401
+async def _report_differences(admin: Any, topic: str, wanted: dict[str, str], copies: int) -> None:  # noqa: ANN401
     """Say what of an existing topic isn't as the policy has it. It is not changed: somebody may have meant it."""
     (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     code, message, _, _, entries = answer.resources[0][:5]
     if code:
         _log.warning("kafka.topic-not-described", topic=topic, error=message or for_code(code).__name__)
     found = {"replication.factor": str(copies), **{entry[0]: entry[1] for entry in entries}}
-    wanted = {"replication.factor": str(policy.replication_factor), **policy.configuration()}
     for name, value in wanted.items():
         if name in found and found[name] != value:
             _log.warning("kafka.topic-differs", topic=topic, setting=name, found=found[name], wanted=value)
