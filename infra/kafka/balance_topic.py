@@ -79,7 +79,10 @@ class BalanceTopic:
         """
         try:
             async with asyncio.timeout(FENCE_TIMEOUT_SECONDS):
-                await asyncio.gather(*(self._fence(partition.number) for partition in beginnings))
+                fenced = await asyncio.gather(*(self._fence(partition.number) for partition in beginnings), return_exceptions=True)
+                for outcome in fenced:
+                    if isinstance(outcome, BaseException):
+                        raise outcome
                 # After the fence: the earlier writer's last transaction has ended, and its offset is known or never will be.
                 committed = await self._committed()
         except (KafkaError, OSError, TimeoutError) as error:
