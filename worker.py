@@ -26,6 +26,7 @@ from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
 from activities.standing_orders import StandingOrderActivities
 from activities.sweep import SweepActivities
+from infra.kafka.connection import connection_of
 from infra.kafka.publisher import KafkaPublisher
 from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
@@ -193,7 +194,7 @@ async def _carry(
     async with AsyncExitStack() as parts:
         ledger = PostgresLedger(database, watch)
         parts.push_async_callback(ledger.drain)
-        publisher = KafkaPublisher(_required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers))
+        publisher = KafkaPublisher(connection_of(settings))
         parts.push_async_callback(publisher.stop)
         await publisher.start()
         try:
@@ -247,7 +248,7 @@ def sweep_activities(client: Client, settings: Settings, database: Database) -> 
 
 def _check(settings: Settings) -> None:
     _required("temporal_address", settings.temporal_address)
-    _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
+    connection_of(settings)
     access_of(settings)
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from consumers import audit, statement
+from consumers import audit, balance, statement
 from consumers.member import Surroundings
+from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.settings import Settings
 from infra.tracing import start_tracing
+from ledger.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,18 +29,17 @@ _log = structlog.get_logger("consumers")
 GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {
     audit.GROUP: audit.audit_member,
     statement.GROUP: statement.statement_member,
+    balance.GROUP: balance.balance_member,
 }
 _POOL_SIZE: Final = 3
 """A member applies one batch at a time; what runs beside it seldom needs a connection."""
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(groups: Sequence[str], settings: Settings, *, bootstrap_servers: str, postgres_url: str) -> None:
+async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaConnection, postgres_url: str) -> None:
     """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished."""
     databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role) for _ in groups]
-    members = [
-        GROUPS[group](Surroundings(settings, bootstrap_servers, database)) for group, database in zip(groups, databases, strict=True)
-    ]
+    members = [GROUPS[group](Surroundings(settings, servers, database)) for group, database in zip(groups, databases, strict=True)]
 
     def stop() -> None:
         for member in members:
@@ -71,13 +72,12 @@ def main(arguments: Sequence[str]) -> int:
     if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
         _log.error("consumer.not-configured", needs=["CASAFLOW_POSTGRES_URL", "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"])
         return _EXIT_CONFIGURATION
-    consuming = consume(
-        arguments,
-        settings,
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        postgres_url=settings.postgres_url.get_secret_value(),
-    )
-    uvloop.run(consuming)
+    try:
+        servers = connection_of(settings)
+    except InvalidInputError as error:
+        _log.error("consumer.misconfigured", error=str(error))
+        return _EXIT_CONFIGURATION
+    uvloop.run(consume(arguments, settings, servers=servers, postgres_url=settings.postgres_url.get_secret_value()))
     return 0
 
 

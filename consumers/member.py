@@ -13,6 +13,7 @@ from infra.postgres.consumption import GroupStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from infra.kafka.connection import KafkaConnection
     from infra.postgres.consumption import EventHandler
     from infra.postgres.database import Database
     from infra.settings import Settings
@@ -22,7 +23,7 @@ class Surroundings(NamedTuple):
     """What a member is given."""
 
     settings: Settings
-    bootstrap_servers: str
+    servers: KafkaConnection
     database: Database
 
 
@@ -71,6 +72,6 @@ def member_of(
 ) -> GroupMember:
     """A member of a group that applies each event once, and holds what it can't handle."""
     store = GroupStore(given.database, handler, consumer_group=group)
-    letters = DeadLetterRelay(given.bootstrap_servers, group=group, held=store.held)
-    loop = ConsumerLoop(given.bootstrap_servers, group=group, topics=topics, effects=store)
+    letters = DeadLetterRelay(given.servers, group=group, held=store.held)
+    loop = ConsumerLoop(given.servers, group=group, topics=topics, effects=store)
     return GroupMember(loop, (letters.keep_up, *beside))

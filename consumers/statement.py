@@ -23,7 +23,7 @@ def statement_member(given: Surroundings) -> GroupMember:
         StatementClosing(given.database),
         LedgerHorizon(given.database),
         StoredOffsets(given.database, schema=StatementEffects.schema, consumer_group=GROUP),
-        bootstrap_servers=given.bootstrap_servers,
+        servers=given.servers,
         period=given.settings.statement_period,
         time_zone=given.settings.time_zone,
     )

@@ -9,7 +9,7 @@ from infra.postgres.statement_lines import StatementEffects
 from ledger.events import TOPIC_BALANCE_UPDATED, TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from infra.postgres.consumption import EventHandler
 
@@ -38,3 +38,8 @@ GROUPS: Final = {
     )
 }
 """By name. A group's members are in :mod:`consumers`."""
+
+
+def with_store(names: Iterable[str]) -> list[str]:
+    """Those of the groups that have a store in PostgreSQL."""
+    return [name for name in names if name in GROUPS]

@@ -39,8 +39,8 @@ class MetricsAddress(NamedTuple):
 DEFAULT_TASK_QUEUE = "casaflow-transactions"
 
 
-ALL_GROUPS: Final = ("audit", "statement")
-"""Consumer groups with a store in PostgreSQL; what each does is in :mod:`infra.groups`."""
+ALL_GROUPS: Final = ("audit", "statement", "balance")
+"""The consumer groups; those with a store in PostgreSQL are in :mod:`infra.groups`."""
 
 
 class Settings(BaseSettings):
@@ -100,6 +100,25 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str | None = None
     """Comma-separated ``host:port`` list. Set: replaces the embedded Kafka broker."""
+    kafka_security_protocol: str = "PLAINTEXT"
+    """``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``: what the listener speaks. Nothing is derived: a setting that the protocol
+    has no use for is refused."""
+    kafka_sasl_mechanism: str | None = None
+    """``SCRAM-SHA-256``, ``SCRAM-SHA-512`` or ``PLAIN``; set with the two ``SASL`` protocols, and only with them."""
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_tls_ca: Path | None = None
+    """PEM file of the authorities that the brokers' certificates are checked against; unless given, the machine's own."""
+    kafka_tls_cert: Path | None = None
+    """PEM file of the client's certificate, followed by the rest of its chain."""
+    kafka_tls_key: Path | None = None
+    """PEM file of the client's private key, without a passphrase."""
+    kafka_replication_factor: int | None = Field(default=None, ge=1, le=15)
+    """Copies of each partition of a topic that is made. Unless set: three, and one for the embedded broker."""
+    kafka_min_insync_replicas: int | None = Field(default=None, ge=1, le=15)
+    """Copies that must have an event before it counts as published. Unless set: one fewer than there are, so that one may be away."""
+    kafka_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long an event stays readable in a topic that is made: how long a group may be away and miss nothing."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)

@@ -21,6 +21,7 @@ from ledger.events import TOPIC_BALANCE_UPDATED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from infra.kafka.connection import KafkaConnection
     from infra.postgres.statement_closing import LedgerHorizon, StatementClosing
     from infra.postgres.stored_offsets import StoredOffsets
 
@@ -41,7 +42,7 @@ class StatementCloser:
         horizon: LedgerHorizon,
         offsets: StoredOffsets,
         *,
-        bootstrap_servers: str,
+        servers: KafkaConnection | str,
         period: StatementPeriod,
         time_zone: str,
         topic: str = TOPIC_BALANCE_UPDATED,
@@ -53,7 +54,7 @@ class StatementCloser:
             closing: the group's statements.
             horizon: the ledger's word on completeness.
             offsets: how far the group has come.
-            bootstrap_servers: comma-separated ``host:port`` list.
+            servers: where Kafka is, and how it is reached.
             period: how long a statement's period is.
             time_zone: the bank's, an IANA name.
             topic: what the group reads.
@@ -62,7 +63,7 @@ class StatementCloser:
         self._closing = closing
         self._horizon = horizon
         self._offsets = offsets
-        self._bootstrap_servers = bootstrap_servers
+        self._servers = servers
         self._period = period
         self._time_zone = time_zone
         self._topic = topic
@@ -102,7 +103,7 @@ class StatementCloser:
         return statements
 
     async def _has_arrived(self) -> bool:
-        ends = await end_offsets(self._bootstrap_servers, (self._topic,))
+        ends = await end_offsets(self._servers, (self._topic,))
         try:
             async with asyncio.timeout(_ARRIVE_SECONDS):
                 while True:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from ledger.balances import BALANCE_V1, TOPIC_BALANCE, AccountStateV1
 from ledger.events import (
     CREDITED_V1,
     DEBITED_V1,
@@ -175,6 +176,7 @@ EVENT_TYPES: Final = {
                 (TransactionStatus.REVERSED, TransactionReversedV1),
             )
         ),
+        EventType(BALANCE_V1, TOPIC_BALANCE, KEY_OF_BALANCE_UPDATED, AccountStateV1),
     )
 }
 """All types, by name. One is never taken away while somebody may read it; what replaces it is a type beside it (``.v2``)."""

@@ -135,6 +135,11 @@ def event_id(tenant: str, transaction_id: str, event_type: str, leg: str = "") -
     return _derived("event", tenant, transaction_id, event_type, leg)
 
 
+def balance_event_id(tenant: str, account_id: str, version: int, as_of: dt.datetime) -> str:
+    """The ``ce_id`` of an account's state: one per account, version and instant."""
+    return _derived("balance", tenant, account_id, str(version), as_of.isoformat())
+
+
 def quote_id(*, source: str, as_of: dt.date, base: str, quote: str, rate: Decimal) -> str:
     """The id of a quotation."""
     return _derived("quote", source, as_of.isoformat(), base, quote, str(rate))

@@ -6,7 +6,8 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from infra.kafka.topics import ensure_topics
+from infra.kafka.connection import connection_of
+from infra.kafka.topics import ensure_topics, topic_policy_of
 from infra.postgres.api_keys import ALL_SCOPES, SCOPES, PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
@@ -69,11 +70,13 @@ async def migrate_servers(settings: Settings) -> None:
     """Bring database, topics and search attributes to this version.
 
     Raises:
+        InvalidInputError: what the settings say about Kafka breaks a rule.
         UnavailableError: a server did not answer.
         TopicMismatchError: a topic exists with too few partitions.
     """
     if settings.temporal_address is None or settings.kafka_bootstrap_servers is None:
         raise UnavailableError(part="temporal or kafka", detail="CASAFLOW_TEMPORAL_ADDRESS or CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set")
+    kafka, policy = connection_of(settings), topic_policy_of(settings, embedded=False)
     await asyncio.to_thread(upgrade, _postgres_url(settings))
-    await ensure_topics(settings.kafka_bootstrap_servers)
+    await ensure_topics(kafka, policy)
     await ensure_search_attributes(settings)

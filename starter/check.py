@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from infra.groups import GROUPS
+from infra.groups import GROUPS, with_store
+from infra.kafka.connection import connection_of
 from infra.kafka.offsets import end_offsets
 from infra.kafka.topic_scan import TopicScan
 from infra.postgres.database import Database
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from infra.groups import Group
+    from infra.kafka.connection import KafkaConnection
     from infra.kafka.records import Partition
     from infra.postgres.proof import EventEvidence, LedgerEvidence
     from infra.postgres.topic_proof import TopicEvidence
@@ -103,12 +105,12 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
         InvalidInputError: an address is missing.
         UnavailableError: a server did not answer.
     """
+    kafka = connection_of(settings)
     database = Database.open(
         _required("postgres_url", settings.postgres_url.get_secret_value() if settings.postgres_url else None),
         pool_size=4,
         operation_timeout_seconds=_OPERATION_SECONDS,
     )
-    kafka = _required("kafka_bootstrap_servers", settings.kafka_bootstrap_servers)
     _required("temporal_address", settings.temporal_address)
     try:
         proof = PostgresProof(database)
@@ -117,7 +119,7 @@ async def run_check(settings: Settings, *, settle_seconds: float = SETTLE_SECOND
         ledger = await proof.ledger()
         outcomes = await _outcomes(proof, executions, ledger)
         waits = await _waits(database)
-        until, events = await _events(proof, database, kafka, settings.consumer_groups, settle_seconds)
+        until, events = await _events(proof, database, kafka, with_store(settings.consumer_groups), settle_seconds)
         topics = await _on_topics(database, kafka, until) if with_topics else None
     finally:
         await database.close()
@@ -149,7 +151,7 @@ async def _waits(database: Database) -> Finding:
 
 
 async def _events(
-    proof: PostgresProof, database: Database, kafka: str, groups: Sequence[str], settle_seconds: float
+    proof: PostgresProof, database: Database, kafka: KafkaConnection, groups: Sequence[str], settle_seconds: float
 ) -> tuple[dt.datetime, EventEvidence]:
     """What became of the events that were stored until now, and when that was; those on their way get some time to arrive."""
     deadline = time.monotonic() + settle_seconds
@@ -178,7 +180,7 @@ async def _behind(database: Database, group: Group, ends: Mapping[Partition, int
     ]
 
 
-async def _on_topics(database: Database, kafka: str, until: dt.datetime) -> TopicEvidence:
+async def _on_topics(database: Database, kafka: KafkaConnection, until: dt.datetime) -> TopicEvidence:
     scan = TopicScan(kafka, await end_offsets(kafka, TOPICS))
     return await compare_with_topics(database, scan.event_ids(), until=until, kept_since=lambda: scan.kept_since)
 

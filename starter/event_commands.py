@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from infra.groups import Group
+    from infra.kafka.connection import KafkaConnection
     from infra.kafka.lag import GroupLag
     from infra.kafka.records import Partition
     from infra.postgres.database import Database
@@ -181,13 +182,16 @@ def _failure(one: Replayed) -> dict[str, Any]:
     return {"key": one.key.key, "event_id": held.event_id if held else None, "error": held.error if held else None, "waiting": one.waiting}
 
 
-def _kafka(settings: Settings) -> str:
+def _kafka(settings: Settings) -> KafkaConnection:
+    from infra.kafka.connection import KafkaConnection, connection_of  # noqa: PLC0415  as above
+
     info = read_stack_info(settings.home)
-    servers = settings.kafka_bootstrap_servers or (info.kafka_bootstrap_servers if info else None)
-    if servers is None:
+    if settings.kafka_bootstrap_servers is not None:
+        return connection_of(settings)
+    if info is None:
         detail = f"nothing runs in {settings.home.absolute()}, and CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set"
         raise UnavailableError(part="kafka", detail=detail)
-    return servers
+    return KafkaConnection(info.kafka_bootstrap_servers)
 
 
 def _group(name: str) -> Group:

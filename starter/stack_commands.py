@@ -155,13 +155,16 @@ def _lags(settings: Settings | None, info: StackInfo | None) -> list[GroupLag]:
     """How far the groups are; nothing while a server doesn't answer, which the table of parts tells of."""
     if settings is None or info is None:
         return []
+    from infra.kafka.connection import KafkaConnection, connection_of  # noqa: PLC0415  drivers are loaded only where they are used
     from infra.kafka.lag import group_lags  # noqa: PLC0415  drivers are loaded only where they are used
     from infra.postgres.database import Database  # noqa: PLC0415
+
+    servers = connection_of(settings) if settings.kafka_bootstrap_servers else KafkaConnection(info.kafka_bootstrap_servers)
 
     async def read() -> list[GroupLag]:
         database = Database.open(info.postgres_dsn, pool_size=1, operation_timeout_seconds=5.0, role=settings.postgres_role)
         try:
-            return await group_lags(database, info.kafka_bootstrap_servers, settings.consumer_groups)
+            return await group_lags(database, servers, settings.consumer_groups)
         finally:
             await database.close()
 

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from bench.ledger.server import BenchError
 from bench.workflow.loads import open_accounts
 from bench.workflow.workflows import EmptyWorkflow, PlainWorkflow
+from infra.kafka.connection import connection_of
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.database import Database
 from infra.postgres.holds import PostgresHolds
@@ -134,7 +135,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
         dbos = await parts.enter_async_context(_dbos(info.postgres_dsn))
         ledger = PostgresLedger(database)
         parts.push_async_callback(ledger.drain)
-        publisher = KafkaPublisher(info.kafka_bootstrap_servers)
+        publisher = KafkaPublisher(connection_of(settings))
         parts.push_async_callback(publisher.stop)
         await publisher.start()
         outbox = PostgresOutbox(database)

@@ -11,7 +11,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from infra.kafka.cloud_events import CONTENT_TYPE, SPECIFICATION_VERSION
-from infra.kafka.topics import PARTITIONS, RETENTION_MILLISECONDS
+from infra.kafka.topics import COMPACTED, COPIES, PARTITIONS, TopicPolicy
+from ledger.balances import TOPIC_BALANCE
 from ledger.event_types import EVENT_TYPES, KEY_OF_BALANCE_UPDATED, KEY_OF_TRANSACTION_FINISHED, shared_schemas
 from ledger.events import TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES: Final = resources.files("infra.kafka") / "examples"
 """Published events, one a file: topic, key and headers as lines, an empty line, the data."""
 
-_REPLICAS_IN_PRODUCTION: Final = 3
+_POLICY: Final = TopicPolicy(replication_factor=COPIES, min_insync_replicas=COPIES - 1)
+"""As casaflow makes topics for production, unless its settings say otherwise."""
 _BINDING_VERSION: Final = "0.5.0"
 _HEADERS: Final = "CloudEventHeaders"
 _SCHEMAS: Final = "#/components/schemas/"
@@ -44,6 +46,10 @@ What casaflow tells of accounts and transactions: CloudEvents 1.0 on Kafka, in b
   has `examples`, other values may come. All else comes as a new type (`.v2`), on the same topic, beside the old one for a while.
 """
 
+_OF_BALANCE: Final = (
+    f"The key is `{KEY_OF_BALANCE_UPDATED}`. Compacted: the last record of an account stays for ever. One writer at a time writes a "
+    "partition, in transactions: read committed records only, and the last one of an account is its newest."
+)
 _CHANNELS: Final = {
     TOPIC_BALANCE_UPDATED: (
         "balanceUpdated",
@@ -54,6 +60,11 @@ _CHANNELS: Final = {
         "transactionFinished",
         "How transactions end: one event for each, with all of its legs.",
         f"The key is `{KEY_OF_TRANSACTION_FINISHED}`. A transaction ends once, so there is one event under a key.",
+    ),
+    TOPIC_BALANCE: (
+        "balance",
+        "The latest state of each account, for systems that keep a copy: states, not what happened; several changes may be one record.",
+        _OF_BALANCE,
     ),
 }
 
@@ -78,7 +89,7 @@ def document() -> dict[str, Any]:
             "schemas": {_HEADERS: headers_schema(), **shared_schemas(_SCHEMAS + "{model}")},
             "correlationIds": {
                 "subject": {
-                    "description": "The transaction, the same in all its events; of a hold's events, the hold.",
+                    "description": "The transaction, the same in all its events; of a hold's events, the hold; of a state, the account.",
                     "location": "$message.header#/ce_subject",
                 }
             },
@@ -93,7 +104,7 @@ def headers_schema() -> Schema:
         "ce_id": {"format": "uuid", "description": "Identifies the event: the same each time it is published. Apply an id once."},
         "ce_type": {"examples": sorted(EVENT_TYPES), "description": "It decides the data's schema. Skip types that you don't know."},
         "ce_source": {"pattern": "^/casaflow/tenants/[^/]+$", "description": "Names the tenant."},
-        "ce_subject": {"format": "uuid", "description": "The transaction's id; of a hold's events, the hold's."},
+        "ce_subject": {"description": "The transaction's id; of a hold's events, the hold's; of an account's state, the account's."},
         "ce_time": {"format": "date-time", "description": "Booking or finishing time; of a hold's events, that of the change."},
         "content-type": {"const": CONTENT_TYPE, "description": "Of the data."},
     }
@@ -140,12 +151,19 @@ def _channel(topic: str) -> dict[str, Any]:
             "kafka": {
                 "topic": topic,
                 "partitions": PARTITIONS,
-                "replicas": _REPLICAS_IN_PRODUCTION,
-                "topicConfiguration": {"cleanup.policy": ["delete"], "retention.ms": RETENTION_MILLISECONDS, "retention.bytes": -1},
+                "replicas": _POLICY.replication_factor,
+                "topicConfiguration": _configuration(topic),
                 "bindingVersion": _BINDING_VERSION,
             }
         },
     }
+
+
+def _configuration(topic: str) -> dict[str, Any]:
+    """Those of the topic's settings that the binding has words for."""
+    own = _POLICY.configuration(compacted=topic in COMPACTED)
+    found: dict[str, Any] = {"cleanup.policy": [own["cleanup.policy"]]}
+    return found | {name: int(own[name]) for name in ("retention.ms", "retention.bytes") if name in own}
 
 
 def _operation_name(topic: str) -> str:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from infra import tracing
+from infra.kafka.assignment import assignors
+from infra.kafka.connection import KafkaConnection
 from infra.kafka.records import Partition, Record, StaleOwnerError
 from ledger.errors import LedgerIntegrityError, UnavailableError
 
@@ -48,16 +49,16 @@ _STOP_TIMEOUT_SECONDS: Final = 5.0
 class ConsumerLoop:
     """One member of a consumer group."""
 
-    def __init__(self, bootstrap_servers: str, *, group: str, topics: Sequence[str], effects: GroupEffects) -> None:
+    def __init__(self, servers: KafkaConnection | str, *, group: str, topics: Sequence[str], effects: GroupEffects) -> None:
         """Prepare; :meth:`run` connects.
 
         Args:
-            bootstrap_servers: comma-separated ``host:port`` list.
+            servers: where Kafka is, and how it is reached.
             group: the consumer group.
             topics: what it reads.
             effects: what it does, and where it keeps how far it has come.
         """
-        self._bootstrap_servers = bootstrap_servers
+        self._servers = KafkaConnection.to(servers)
         self._group = group
         self._topics = topics
         self._effects = effects
@@ -86,14 +87,14 @@ class ConsumerLoop:
 
     async def _connect_and_consume(self) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._servers.client_options(),
             client_id=f"casaflow-{self._group}",
             group_id=self._group,
             enable_auto_commit=False,
             # Only until the stored offset is known; nothing that was read before is applied.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            partition_assignment_strategy=assignors(),
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
             max_poll_interval_ms=300_000,
@@ -106,7 +107,7 @@ class ConsumerLoop:
         self._positions.clear()
         try:
             consumer.subscribe(topics=list(self._topics), listener=_Forgetter(self))
-            await self._unless_stopped(consumer.start())
+            await self._unless_stopped(self._servers.start(consumer))
             while not self._stopping.is_set():
                 await self._consume_once(consumer)
         finally:

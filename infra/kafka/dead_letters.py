@@ -13,6 +13,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from infra.kafka.connection import KafkaConnection
 from infra.kafka.topics import ensure_topics
 from ledger.errors import CasaflowError, UnavailableError
 
@@ -36,15 +37,15 @@ def dead_letter_topic(group: str) -> str:
 class DeadLetterRelay:
     """Puts a group's dead letters on its topic. Several members may do so at a time; a letter may then be there twice."""
 
-    def __init__(self, bootstrap_servers: str, *, group: str, held: HeldEvents) -> None:
+    def __init__(self, servers: KafkaConnection | str, *, group: str, held: HeldEvents) -> None:
         """Take what it works with.
 
         Args:
-            bootstrap_servers: comma-separated ``host:port`` list.
+            servers: where Kafka is, and how it is reached.
             group: whose dead letters.
             held: where they are.
         """
-        self._bootstrap_servers = bootstrap_servers
+        self._connection = KafkaConnection.to(servers)
         self._group = group
         self._held = held
 
@@ -66,9 +67,9 @@ class DeadLetterRelay:
 
     async def _publish(self, letters: Sequence[HeldEvent]) -> None:
         topic = dead_letter_topic(self._group)
-        await ensure_topics(self._bootstrap_servers, topics=(topic,))
+        await ensure_topics(self._connection, topics=(topic,))
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._connection.client_options(),
             client_id=f"casaflow-dead-letters-{self._group}",
             acks="all",
             enable_idempotence=True,
@@ -76,7 +77,7 @@ class DeadLetterRelay:
         )
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await producer.start()
+                await self._connection.start(producer)
                 for letter in letters:
                     record = letter.record
                     await producer.send(

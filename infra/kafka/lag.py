@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from infra.groups import GROUPS
+from infra.groups import GROUPS, with_store
 from infra.kafka.offsets import end_offsets
 from infra.postgres.held_events import HeldEvents
 from infra.postgres.stored_offsets import StoredOffsets
@@ -15,6 +15,7 @@ from ledger.events import TOPICS
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from infra.kafka.connection import KafkaConnection
     from infra.kafka.records import Partition
     from infra.postgres.database import Database
 
@@ -35,18 +36,18 @@ class GroupLag(BaseModel):
     """Records that are no events."""
 
 
-async def group_lags(database: Database, bootstrap_servers: str, groups: Collection[str]) -> list[GroupLag]:
+async def group_lags(database: Database, servers: KafkaConnection | str, groups: Collection[str]) -> list[GroupLag]:
     """The lag of groups now.
 
     Args:
         database: where their stores are.
-        bootstrap_servers: comma-separated ``host:port`` list.
-        groups: names of :data:`infra.groups.GROUPS`.
+        servers: where Kafka is, and how it is reached.
+        groups: their names; those without a store in PostgreSQL are left out.
 
     Raises:
         UnavailableError: the database or the broker did not answer.
     """
-    return await lags_behind(database, await end_offsets(bootstrap_servers, TOPICS), groups)
+    return await lags_behind(database, await end_offsets(servers, TOPICS), groups)
 
 
 async def lags_behind(database: Database, ends: Mapping[Partition, int], groups: Collection[str]) -> list[GroupLag]:
@@ -56,7 +57,7 @@ async def lags_behind(database: Database, ends: Mapping[Partition, int], groups:
         UnavailableError: the database did not answer.
     """
     lags = []
-    for group in (GROUPS[name] for name in groups):
+    for group in (GROUPS[name] for name in with_store(groups)):
         stored = await StoredOffsets(database, schema=group.name, consumer_group=group.name).stored()
         records = sum(max(0, end - stored.get(place, 0)) for place, end in ends.items() if place.topic in group.topics)
         held = {} if group.handler is None else await HeldEvents(database, schema=group.name).counts()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from infra.kafka.connection import KafkaConnection
 from infra.kafka.records import Partition
 from ledger.errors import UnavailableError
 
@@ -21,9 +22,9 @@ _TIMEOUT_SECONDS: Final = 20.0
 class TopicEnds:
     """Reads the ends of topics again and again, over connections that stay."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, servers: KafkaConnection | str) -> None:
         """Prepare; the first reading connects."""
-        self._bootstrap_servers = bootstrap_servers
+        self._connection = KafkaConnection.to(servers)
         self._consumer: AIOKafkaConsumer | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -37,8 +38,8 @@ class TopicEnds:
             try:
                 async with asyncio.timeout(within_seconds):
                     if self._consumer is None:
-                        self._consumer = _reader(topics, self._bootstrap_servers)
-                        await self._consumer.start()
+                        self._consumer = _reader(topics, self._connection)
+                        await self._connection.start(self._consumer)
                     ends = await self._consumer.end_offsets(self._consumer.assignment())
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._disconnect()
@@ -56,11 +57,11 @@ class TopicEnds:
             await consumer.stop()
 
 
-def _reader(topics: Sequence[str], bootstrap_servers: str) -> AIOKafkaConsumer:
+def _reader(topics: Sequence[str], connection: KafkaConnection) -> AIOKafkaConsumer:
     """A consumer of no group, with all partitions."""
     return AIOKafkaConsumer(
         *topics,
-        bootstrap_servers=bootstrap_servers,
+        **connection.client_options(),
         client_id="casaflow-ends",
         group_id=None,
         enable_auto_commit=False,
@@ -69,16 +70,17 @@ def _reader(topics: Sequence[str], bootstrap_servers: str) -> AIOKafkaConsumer:
     )
 
 
-async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Partition, int]:
+async def end_offsets(servers: KafkaConnection | str, topics: Sequence[str]) -> dict[Partition, int]:
     """The offset after the last committed record of each partition, however many a topic has.
 
     Raises:
         UnavailableError: no broker answered, or a topic is missing.
     """
-    consumer = _reader(topics, bootstrap_servers)
+    connection = KafkaConnection.to(servers)
+    consumer = _reader(topics, connection)
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await consumer.start()
+            await connection.start(consumer)
             ends = await consumer.end_offsets(consumer.assignment())
     except (KafkaError, OSError, TimeoutError) as error:
         raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
@@ -90,16 +92,17 @@ async def end_offsets(bootstrap_servers: str, topics: Sequence[str]) -> dict[Par
     return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}
 
 
-async def offsets_at(bootstrap_servers: str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
+async def offsets_at(servers: KafkaConnection | str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
     """The offset of the first record of each partition that was published at an instant or later; partitions without one are left out.
 
     Raises:
         UnavailableError: no broker answered.
     """
-    consumer = _reader(topics, bootstrap_servers)
+    connection = KafkaConnection.to(servers)
+    consumer = _reader(topics, connection)
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await consumer.start()
+            await connection.start(consumer)
             milliseconds = int(instant.timestamp() * 1000)
             found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
     except (KafkaError, OSError, TimeoutError) as error:

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra import tracing
 from infra.kafka.cloud_events import headers_of
+from infra.kafka.connection import KafkaConnection
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class KafkaPublisher:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        servers: KafkaConnection | str,
         *,
         client_id: str = "casaflow-publisher",
         publish_timeout_seconds: float = PUBLISH_TIMEOUT_SECONDS,
@@ -55,12 +56,12 @@ class KafkaPublisher:
         """Prepare; nothing connects yet.
 
         Args:
-            bootstrap_servers: comma-separated ``host:port`` list.
+            servers: where Kafka is, and how it is reached.
             client_id: how this process appears in the broker's logs and quotas.
             publish_timeout_seconds: how long a caller waits at most.
             stall_seconds: when a producer that delivers nothing is replaced.
         """
-        self._bootstrap_servers = bootstrap_servers
+        self._connection_to = KafkaConnection.to(servers)
         self._client_id = client_id
         self._publish_timeout_seconds = publish_timeout_seconds
         self._stall_seconds = stall_seconds
@@ -129,7 +130,7 @@ class KafkaPublisher:
 
     async def _connect(self) -> Any:  # noqa: ANN401
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._connection_to.client_options(),
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
@@ -143,17 +144,17 @@ class KafkaPublisher:
         started = False
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                await producer.start()
+                await self._connection_to.start(producer)
             started = True
         except TimeoutError as error:
-            message = f"no broker of {self._bootstrap_servers} answered within {CONNECT_TIMEOUT_SECONDS:.0f} s"
+            message = f"no broker of {self._connection_to.bootstrap_servers} answered within {CONNECT_TIMEOUT_SECONDS:.0f} s"
             raise KafkaConnectionError(message) from error
         finally:
             if not started:
                 await producer.stop()
         self._producer = producer
         self._stalled_since = None
-        _log.info("kafka.connected", bootstrap_servers=self._bootstrap_servers)
+        _log.info("kafka.connected", bootstrap_servers=self._connection_to.bootstrap_servers)
         return producer
 
     async def _hand_over(self, producer: Any, event: Event) -> asyncio.Future[Any]:  # noqa: ANN401
@@ -191,13 +192,13 @@ class KafkaPublisher:
     def _let_go(self, producer: Any) -> None:  # noqa: ANN401
         self._producer = None
         self._connecting = None
-        task = asyncio.create_task(_end(producer, tuple(self._on_their_way.values())))
+        task = asyncio.create_task(end_producer(producer, tuple(self._on_their_way.values())))
         self._on_their_way.clear()
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
-async def _end(producer: Any, deliveries: Iterable[asyncio.Future[Any]]) -> None:  # noqa: ANN401
+async def end_producer(producer: Any, deliveries: Iterable[asyncio.Future[Any]]) -> None:  # noqa: ANN401
     """Stop a producer, and give what is on its way a moment to arrive."""
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):

@@ -16,6 +16,8 @@ from ledger.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from infra.kafka.connection import KafkaConnection
+
 _AT_ONCE: Final = 5_000
 _PATIENCE_SECONDS: Final = 30.0
 """How long a topic that has more may give nothing."""
@@ -25,7 +27,7 @@ _PATIENCE_SECONDS: Final = 30.0
 class TopicScan:
     """One reading of some topics, with bounded memory."""
 
-    bootstrap_servers: str
+    connection: KafkaConnection
     ends: Mapping[Partition, int]
     """The offset after the last record that counts, of each partition."""
     kept_since: dt.datetime | None = field(default=None, init=False)
@@ -38,7 +40,7 @@ class TopicScan:
             UnavailableError: no broker answered, or it stopped answering.
         """
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap_servers,
+            **self.connection.client_options(),
             client_id="casaflow-check",
             group_id=None,
             enable_auto_commit=False,
@@ -48,7 +50,7 @@ class TopicScan:
         )
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await consumer.start()
+                await self.connection.start(consumer)
                 places = [TopicPartition(partition.topic, partition.number) for partition in self.ends]
                 beginnings = await consumer.beginning_offsets(places)
             open_ends = {place: end for place, end in zip(places, self.ends.values(), strict=True) if beginnings[place] < end}

@@ -17,11 +17,12 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
-from infra.kafka.topics import ensure_topics
+from infra.kafka.connection import KafkaConnection, check_security, connection_of
+from infra.kafka.topics import TopicPolicy, ensure_topics, topic_policy_of
 from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.stack import kafka, temporal
-from infra.stack.model import without_password, write_private
+from infra.stack.model import StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
@@ -29,7 +30,7 @@ from infra.temporal.client import connect
 from infra.temporal.deployment import DEPLOYMENT, WorkerDeployment, installed_build_id
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.commands import MIN_SECRET_BYTES
-from ledger.errors import UnavailableError
+from ledger.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -73,7 +74,8 @@ class Servers:
     postgres_dsn: str
     temporal_address: str
     temporal_ui: str | None
-    kafka_bootstrap_servers: str
+    kafka: KafkaConnection
+    topic_policy: TopicPolicy
     command_secrets: str
     """As :attr:`infra.settings.Settings.command_secrets` takes them."""
     parts: list[Part] = field(default_factory=list)
@@ -102,7 +104,7 @@ class Servers:
             "CASAFLOW_HOME": str(self.home.path),
             "CASAFLOW_POSTGRES_URL": self.postgres_dsn,
             "CASAFLOW_TEMPORAL_ADDRESS": self.temporal_address,
-            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "CASAFLOW_COMMAND_SECRETS": self.command_secrets,
             "CASAFLOW_API_HOST": LOOPBACK,
             "CASAFLOW_API_PORT": str(self.ports["api"]),
@@ -110,6 +112,10 @@ class Servers:
             "PYTHONUNBUFFERED": "1",
         }
         environment["CASAFLOW_WORKER_DEPLOYMENT"], environment["CASAFLOW_WORKER_BUILD_ID"] = self.deployment
+        # All else about Kafka they have from this process's own environment; but in another folder, where a relative path is wrong.
+        for name in ("kafka_tls_ca", "kafka_tls_cert", "kafka_tls_key"):
+            if (path := getattr(self.settings, name)) is not None:
+                environment[f"CASAFLOW_{name.upper()}"] = str(path.absolute())
         # Without a network there are only the rates that came with the wheel, and they age with it. Each leg records its rate's date.
         if "rates_source" not in given:
             environment["CASAFLOW_RATES_SOURCE"] = "ecb-history"
@@ -148,13 +154,18 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
     """Choose ports, and prepare the servers that are ours.
 
     Raises:
-        StackError: a server can't be prepared.
+        StackError: a server can't be prepared, or what the settings say about Kafka breaks a rule.
     """
+    try:
+        outside_kafka = _outside_kafka(settings)
+        topic_policy = topic_policy_of(settings, embedded=outside_kafka is None)
+    except InvalidInputError as error:
+        raise StackError(str(error)) from error
     ports = choose(home.ports_file, {"api": settings.api_port} if "api_port" in settings.model_fields_set else {}, reservations)
     parts: list[Part] = []
     outside: list[Outside] = []
     postgres = EmbeddedPostgres(home) if settings.postgres_url is None else None
-    broker = kafka.EmbeddedKafka(home) if settings.kafka_bootstrap_servers is None else None
+    broker = kafka.EmbeddedKafka(home) if outside_kafka is None else None
     await asyncio.gather(
         in_thread(postgres.prepare if postgres else _nothing),
         in_thread(partial(broker.prepare, ports, say) if broker else _nothing),
@@ -172,14 +183,34 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
     else:
         temporal_address, temporal_ui = f"{LOOPBACK}:{ports['temporal']}", f"http://{LOOPBACK}:{ports['temporal-ui']}"
         parts.append(_temporal_part(home, ports, settings.model_copy(update={"temporal_address": temporal_address}), temporal_ui))
-    if settings.kafka_bootstrap_servers is not None:
-        bootstrap_servers = settings.kafka_bootstrap_servers
-        outside.append(Outside("kafka", bootstrap_servers))
+    if outside_kafka is not None:
+        outside.append(Outside("kafka", outside_kafka.bootstrap_servers))
     elif broker is not None:
-        bootstrap_servers = f"{LOOPBACK}:{ports['kafka']}"
-        parts.append(_kafka_part(broker, bootstrap_servers))
-    signing = _command_secrets(settings, home)
-    return Servers(settings, home, ports, dsn, temporal_address, temporal_ui, bootstrap_servers, signing, parts, outside)
+        parts.append(_kafka_part(broker, f"{LOOPBACK}:{ports['kafka']}"))
+    return Servers(
+        settings,
+        home,
+        ports,
+        dsn,
+        temporal_address,
+        temporal_ui,
+        kafka=outside_kafka or KafkaConnection(f"{LOOPBACK}:{ports['kafka']}"),
+        topic_policy=topic_policy,
+        command_secrets=_command_secrets(settings, home),
+        parts=parts,
+        outside=outside,
+    )
+
+
+def _outside_kafka(settings: Settings) -> KafkaConnection | None:
+    """How the user's Kafka is reached; None: it is ours, which speaks to this machine only, and in the clear."""
+    if settings.kafka_bootstrap_servers is not None:
+        return connection_of(settings)
+    check_security(settings)
+    if settings.kafka_security_protocol != "PLAINTEXT":
+        rule = "must be PLAINTEXT unless CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is set: the embedded broker speaks nothing else"
+        raise InvalidInputError(field="CASAFLOW_KAFKA_SECURITY_PROTOCOL", value=settings.kafka_security_protocol, rule=rule)
+    return None
 
 
 def _nothing() -> None:
@@ -216,7 +247,7 @@ async def provision(home: StackHome, servers: Servers, say: Callable[[str], None
     """
     await asyncio.gather(
         asyncio.to_thread(upgrade, servers.postgres_dsn),
-        ensure_topics(servers.kafka_bootstrap_servers),
+        ensure_topics(servers.kafka, servers.topic_policy),
         ensure_search_attributes(servers.temporal_settings),
     )
     say("migrations, topics and search attributes are in place")
@@ -301,7 +332,7 @@ def consumer_parts(servers: Servers) -> list[Part]:
 
     async def ready(_pid: int) -> None:
         for group in groups:
-            while not await _is_stable(servers.kafka_bootstrap_servers, group):  # noqa: ASYNC110  a group tells nobody that it is ready
+            while not await _is_stable(servers.kafka, group):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
     command = servers.python("consumers", "consumers", *groups)
@@ -331,8 +362,8 @@ async def _is_ready(url: str) -> bool:
         return False
 
 
-async def _is_stable(bootstrap_servers: str, group: str) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="casaflow-stack", request_timeout_ms=5_000)
+async def _is_stable(connection: KafkaConnection, group: str) -> bool:
+    admin = AIOKafkaAdminClient(**connection.client_options(), client_id="casaflow-stack", request_timeout_ms=5_000)
     try:
         await admin.start()
         (response,) = await admin.describe_consumer_groups([group])

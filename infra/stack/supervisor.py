@@ -112,7 +112,7 @@ class Supervisor:
             temporal_address=servers.temporal_address,
             temporal_ui=servers.temporal_ui,
             postgres_dsn=servers.postgres_dsn,
-            kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
+            kafka_bootstrap_servers=servers.kafka.bootstrap_servers,
             metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
             pids=Pids(),
         )

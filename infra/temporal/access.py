@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import ipaddress
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.service import TLSConfig
 
+from infra.certificates import NamedFile, read_authorities, read_client_identity, read_file
 from infra.settings import HOME_KEYS_FILE
 from infra.temporal.encryption import HIDDEN, EncryptingCodec, PayloadKeys
 from ledger.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from infra.settings import Settings
 
 
@@ -78,11 +74,11 @@ def payload_keys(settings: Settings) -> PayloadKeys | None:
     if settings.payload_keys is not None:
         return PayloadKeys.parsed(settings.payload_keys.get_secret_value(), name="CASAFLOW_PAYLOAD_KEYS")
     if settings.payload_keys_file is not None:
-        text = _file("CASAFLOW_PAYLOAD_KEYS_FILE", settings.payload_keys_file).decode("utf-8", errors="replace")
+        text = read_file("CASAFLOW_PAYLOAD_KEYS_FILE", settings.payload_keys_file).decode("utf-8", errors="replace")
         return PayloadKeys.parsed(text, name=f"CASAFLOW_PAYLOAD_KEYS_FILE {settings.payload_keys_file}")
     made_by_up = settings.home / HOME_KEYS_FILE
     if made_by_up.exists():
-        return PayloadKeys.parsed(_file("CASAFLOW_HOME", made_by_up).decode("utf-8", errors="replace"), name=str(made_by_up))
+        return PayloadKeys.parsed(read_file("CASAFLOW_HOME", made_by_up).decode("utf-8", errors="replace"), name=str(made_by_up))
     return None
 
 
@@ -107,50 +103,13 @@ def _tls(settings: Settings, *, has_api_key: bool) -> TLSConfig | None:
         raise InvalidInputError(field="CASAFLOW_TEMPORAL_TLS", value=False, rule=f"must not be off while {needing[0]} is set")
     if not settings.temporal_tls and not needing:
         return None
-    authorities = _file("CASAFLOW_TEMPORAL_TLS_CA", settings.temporal_tls_ca) if settings.temporal_tls_ca else None
-    if authorities is not None:
-        _certificates("CASAFLOW_TEMPORAL_TLS_CA", settings.temporal_tls_ca, authorities)
-    certificate, key = _client_identity(settings.temporal_tls_cert, settings.temporal_tls_key)
-    return TLSConfig(
-        server_root_ca_cert=authorities,
-        domain=settings.temporal_tls_server_name,
-        client_cert=certificate,
-        client_private_key=key,
+    identity = read_client_identity(
+        NamedFile("CASAFLOW_TEMPORAL_TLS_CERT", settings.temporal_tls_cert),
+        NamedFile("CASAFLOW_TEMPORAL_TLS_KEY", settings.temporal_tls_key),
     )
-
-
-def _client_identity(cert: Path | None, key: Path | None) -> tuple[bytes | None, bytes | None]:
-    if cert is None and key is None:
-        return None, None
-    if cert is None or key is None:
-        missing, other = ("CERT", "KEY") if cert is None else ("KEY", "CERT")
-        rule = f"must be set beside CASAFLOW_TEMPORAL_TLS_{other}"
-        raise InvalidInputError(field=f"CASAFLOW_TEMPORAL_TLS_{missing}", value=None, rule=rule)
-    certificate_pem, key_pem = _file("CASAFLOW_TEMPORAL_TLS_CERT", cert), _file("CASAFLOW_TEMPORAL_TLS_KEY", key)
-    certificate = _certificates("CASAFLOW_TEMPORAL_TLS_CERT", cert, certificate_pem)[0]
-    if certificate.not_valid_after_utc < dt.datetime.now(dt.UTC):
-        rule = f"must not have expired; it did at {certificate.not_valid_after_utc.isoformat()}"
-        raise InvalidInputError(field="CASAFLOW_TEMPORAL_TLS_CERT", value=str(cert), rule=rule)
-    try:
-        private = load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError):
-        rule = "must be a private key in PEM without a passphrase"
-        raise InvalidInputError(field="CASAFLOW_TEMPORAL_TLS_KEY", value=str(key), rule=rule) from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        raise InvalidInputError(field="CASAFLOW_TEMPORAL_TLS_KEY", value=str(key), rule=f"must be the key of the certificate in {cert}")
-    return certificate_pem, key_pem
-
-
-def _certificates(name: str, path: Path | None, pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        raise InvalidInputError(field=name, value=str(path), rule="must be a file of certificates in PEM") from None
-
-
-def _file(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(field=name, value=str(path), rule=f"must be a file that can be read ({error.strerror})") from None
+    return TLSConfig(
+        server_root_ca_cert=read_authorities(NamedFile("CASAFLOW_TEMPORAL_TLS_CA", settings.temporal_tls_ca)),
+        domain=settings.temporal_tls_server_name,
+        client_cert=identity.certificate if identity else None,
+        client_private_key=identity.private_key if identity else None,
+    )

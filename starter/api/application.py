@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from infra.kafka.connection import connection_of
 from infra.kafka.offsets import TopicEnds
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
@@ -84,7 +85,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
-        topic_ends = TopicEnds(settings.kafka_bootstrap_servers) if settings.kafka_bootstrap_servers else None
+        topic_ends = TopicEnds(connection_of(settings)) if settings.kafka_bootstrap_servers else None
         app.state.services = Services(
             database=database,
             temporal=temporal,

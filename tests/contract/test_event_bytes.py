@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from infra.kafka.cloud_events import headers_of
+from ledger.accounts import AccountStatus
+from ledger.balances import AccountStateV1
 from ledger.decisions import LegName
 from ledger.event_writer import EventWriter, events_of_leg
 from ledger.events import Event, hold_captured, hold_event
@@ -52,6 +54,18 @@ def _events() -> dict[str, Event]:
         "rejected": rejected,
         **_linked_events(),
         **_hold_events(),
+        "balance": AccountStateV1.of(
+            tenant="main",
+            account_id="A",
+            currency="EUR",
+            status=AccountStatus.ACTIVE,
+            version=7,
+            as_of=NOW,
+            debited=125_000,
+            held=15_000,
+            ledger_balance=-250,
+            available_balance=84_750,
+        ).event(),
     }
 
 

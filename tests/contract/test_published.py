@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 
 from infra.kafka import asyncapi
 from infra.kafka.cloud_events import headers_of
+from ledger.balances import BALANCE_V1
 from ledger.event_types import EVENT_TYPES, EventType, schema_of
 from ledger.events import Event
 from tests.contract import record
@@ -26,7 +27,10 @@ LEG |= {"ledger_balance_after", "available_balance_after"}
 HOLD = {"tenant", "hold_id", "account_id", "status", "amount", "captured", "remaining", "released", "capture", "transaction_id"}
 HOLD |= {"reference", "authorised_by", "authorised_at", "expires_at", "changed_at"}
 TRANSACTION = {"instruction", "status", "reason", "legs", "finished_at"}
-DETAILS = {name: HOLD if ".hold-" in name else LEG if ".casa." in name else TRANSACTION for name in EVENT_TYPES}
+STATE = {"tenant", "account_id", "currency", "status", "version", "debited", "held", "ledger_balance", "available_balance", "as_of"}
+DETAILS = {
+    name: STATE if name == BALANCE_V1 else HOLD if ".hold-" in name else LEG if ".casa." in name else TRANSACTION for name in EVENT_TYPES
+}
 
 types = pytest.mark.parametrize("event_type", EVENT_TYPES.values(), ids=EVENT_TYPES)
 formats = FormatChecker(["date", "uuid"])

@@ -9,6 +9,7 @@ import pytest
 
 import worker
 from consumers.__main__ import consume
+from infra.kafka.connection import KafkaConnection
 from infra.postgres.database import Database
 from infra.settings import Settings
 from starter.api.application import create_app
@@ -52,7 +53,7 @@ async def test_every_process_of_the_application_runs_as_its_role(
     starts = [
         worker.run(settings, asyncio.Event()),
         _start_api(settings),
-        consume(["audit"], settings, bootstrap_servers="nowhere:9092", postgres_url="postgresql://nowhere"),
+        consume(["audit"], settings, servers=KafkaConnection("nowhere:9092"), postgres_url="postgresql://nowhere"),
     ]
     for start in starts:
         with pytest.raises(_OpenedError):

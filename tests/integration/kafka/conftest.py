@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from infra.kafka.records import Partition, Record
 from infra.kafka.topics import ensure_topics
 from tests.stack_fixtures import RunningStack
 
@@ -43,3 +44,25 @@ async def read_all(bootstrap_servers: str, topic: str) -> list[Any]:
         return sorted(records, key=lambda record: (record.partition, record.offset))
     finally:
         await consumer.stop()
+
+
+class Seen:
+    """Effects of a group that keeps what it got in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.asked_for: set[Partition] = set()
+        self.changed = asyncio.Event()
+
+    async def next_offsets(self, beginnings: Mapping[Partition, int]) -> dict[Partition, int]:
+        self.asked_for.update(beginnings)
+        return dict(beginnings)
+
+    async def move(self, partition: Partition, *, expected: int, to: int) -> None:
+        raise AssertionError((partition, expected, to))
+
+    async def apply(self, partition: Partition, records: Sequence[Record], *, expected: int) -> int:
+        assert expected == records[0].offset, partition
+        self.records.extend(records)
+        self.changed.set()
+        return len(records)

@@ -235,7 +235,7 @@ async def test_nothing_is_closed_before_it_is_certain_that_nothing_is_missing(
         offsets: StoredOffsets = Ends(*stored)  # type: ignore[assignment]  # its one method that matters here
         return StatementCloser(
             StatementClosing(database), LedgerHorizon(database), offsets,
-            bootstrap_servers="", period=StatementPeriod.DAY, time_zone="UTC", now=lambda: now,
+            servers="", period=StatementPeriod.DAY, time_zone="UTC", now=lambda: now,
         )  # fmt: skip
 
     # The day has not ended on the ledger's own clock.
