@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from consumers import audit
+from consumers import audit, mis
 from consumers.member import Surroundings
 from infra.logs import configure_logging
 from infra.postgres.database import Database
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("consumers")
 
-GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {audit.GROUP: audit.audit_member}
+GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {audit.GROUP: audit.audit_member, mis.GROUP: mis.mis_member}
 _POOL_SIZE: Final = 3
 """A member applies one batch at a time; what runs beside it seldom needs a connection."""
 _EXIT_CONFIGURATION: Final = 2

@@ -317,7 +317,7 @@ def api() -> None:
 
 
 @app.command()
-def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="audit")]) -> None:
+def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="audit, mis")]) -> None:
     """Run a member of each group, in one process, with the settings of the environment."""
     os.execv(sys.executable, [sys.executable, "-m", "consumers", *groups])  # noqa: S606
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from infra.stack.model import StackHome
     from infra.stack.ports import PortReservations
 
-CONSUMERS: Final = ("audit",)
+CONSUMERS: Final = ("audit", "mis")
 """Groups that the stack runs, all in one process: on one machine their interpreters would cost more than their work."""
 _POLL_SECONDS: Final = 0.2
 _PROMOTE_SECONDS: Final = 30.0

@@ -67,9 +67,7 @@ def test_a_part_that_can_not_start_again_is_shown_as_failed_until_it_can(second:
         assert "consumers" not in second.pids()
         shown = second.casaflow("status")
         assert shown.returncode == 1
-        assert re.search(r"^consumers +failed .*can't be started: \[Errno 21\] Is a directory", shown.stdout, re.MULTILINE), (
-            shown.stdout
-        )
+        assert re.search(r"^consumers +failed .*can't be started: \[Errno 21\] Is a directory", shown.stdout, re.MULTILINE), shown.stdout
     finally:
         log.rmdir()
         kept.rename(log)

@@ -46,7 +46,7 @@ def test_stack_json_has_the_keys_of_the_design_and_only_its_owner_reads_it(first
     stack = first.stack()
     assert set(stack) == _DESIGNED_KEYS
     assert set(stack["pids"]) == {"api", "worker", "postgres", "temporal", "kafka", "consumers"}
-    assert set(stack["pids"]["consumers"]) == {"audit"}
+    assert set(stack["pids"]["consumers"]) == {"audit", "mis"}
     assert stack["api"].startswith("http://")
     assert stack["temporal_ui"].startswith("http://")
     assert stack["postgres_dsn"].startswith("postgresql://")
@@ -65,7 +65,7 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         "kafka": "kafka.Kafka",
         "worker": "-m worker",
         "api": "-m worker api",
-        "consumers": "-m consumers audit",
+        "consumers": "-m consumers audit mis",
     }
     supervisor = first.supervisor().pid
     for name, pid in pids.items():
