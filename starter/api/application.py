@@ -14,6 +14,7 @@ from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
+from infra.postgres.mis import PostgresMis
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statements import PostgresStatements
@@ -30,6 +31,7 @@ from starter.api import (
     health,
     holds,
     metrics,
+    mis,
     openapi,
     problems,
     rates,
@@ -95,6 +97,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             transactions=recorded,
             keys=PostgresApiKeys(database),
             maintenance=PostgresMaintenance(database),
+            mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
@@ -121,7 +124,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi, approvals):
+    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, mis, health, metrics, openapi, approvals):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

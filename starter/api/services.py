@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
     from infra.postgres.holds import PostgresHolds
     from infra.postgres.maintenance import PostgresMaintenance
+    from infra.postgres.mis import PostgresMis
     from infra.postgres.outbox import PostgresOutbox
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
@@ -41,6 +42,7 @@ class Services:
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance
+    mis: PostgresMis
     outbox: PostgresOutbox
     rates: ExchangeRates
     rates_max_age_days: int
