@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +18,7 @@ import psycopg
 import pytest
 
 from infra.kafka.publisher import KafkaPublisher
+from infra.kafka.received import ReceivedEvent
 from infra.postgres.consumption import GroupStore
 from infra.postgres.database import Database
 from infra.postgres.mis import MisEffects, PostgresMis
@@ -24,14 +27,15 @@ from infra.postgres.privileges import APPLICATION_ROLE
 from infra.postgres.replays import Replays
 from ledger.charts import ENTRY_DIMENSIONS, TRANSACTION_DIMENSIONS, ChartRequest, Interval
 from ledger.errors import InvalidInputError
-from ledger.events import Event
+from ledger.events import FINISHED_TYPES, Event
+from ledger.results import TransactionStatus
 from tests.integration.consumers.conftest import administration, ends, member, rows, send, until
 from tests.integration.postgres.bank import Bank, connected
 from tests.integration.postgres.test_storm_of_all_kinds import Storm
 from tests.stack_fixtures import RunningStack
 
 _MEMBER = Path(__file__).with_name("mis_process.py")
-_OPERATIONS = 250
+_OPERATIONS = 150
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ async def bank(postgres_url: str, database: Database) -> AsyncIterator[Bank]:
 
 @pytest.fixture
 async def events(bank: Bank, postgres_url: str) -> list[Event]:
-    """Those of a few hundred operations of every kind, in six currencies' worth of decimals and all bands."""
+    """Those of operations of every kind, and of amounts in all bands and with any number of decimals."""
     storm = Storm(bank, seed=30)
     for _ in range(6):
         await storm.open()
@@ -154,32 +158,31 @@ async def test_totals_are_the_ledgers_though_events_come_again_and_members_are_k
         return int(rows(postgres_url, "SELECT count(*) AS events FROM mis.applied_event")[0]["events"])
 
     half = len(events) // 2
-    with process(stack, group, topic, postgres_url) as first, process(stack, group, topic, postgres_url) as second:
-        await until(lambda: _shared_by(stack, group, 2), "both members have partitions")
+    with ExitStack() as running:
+        members = [running.enter_context(process(stack, group, topic, postgres_url)) for _ in range(3)]
+        await until(lambda: _shared_by(stack, group, len(members)), "all members have partitions")
         with psycopg.connect(postgres_url) as holder:
-            # Both are stopped in the middle of a batch: offset and ids are written, nothing is added, nothing is committed.
+            # All are stopped in the middle of a batch: offset and ids are written, nothing is added, nothing is committed.
             holder.execute("LOCK TABLE mis.transaction_total, mis.entry_total IN EXCLUSIVE MODE")
             await publish(stack, topic, events[:half])
 
             async def in_the_middle() -> bool:
-                assert first.poll() is None
-                assert second.poll() is None
-                return len(rows(postgres_url, _WAITING)) == 2
+                assert all(one.poll() is None for one in members)
+                return len(rows(postgres_url, _WAITING)) == len(members)
 
-            await until(in_the_middle, "both members are in the middle of a batch")
-            first.kill()
+            await until(in_the_middle, "all members are in the middle of a batch")
+            for one in members[:2]:
+                one.kill()
             holder.rollback()
             assert violations(postgres_url) == []
 
-        async def has_begun() -> bool:
+        async def goes_on() -> bool:
             return await applied() > 0
 
-        await until(has_begun, "the second member goes on")
+        await until(goes_on, "the last member goes on")
         await publish(stack, topic, events[half:])
-        second.kill()
-    assert violations(postgres_url) == [], "exact at any time, not only when all is applied"
-    with process(stack, group, topic, postgres_url) as third:
-        third.kill()
+        members[2].kill()
+        assert violations(postgres_url) == [], "exact at any time, not only when all is applied"
     # All of it comes again, a part of it on another partition, to be added up by two members.
     await publish(stack, topic, events)
     await send(stack, [event.model_copy(update={"topic": topic}) for event in events[::3]], partition=2)
@@ -218,8 +221,6 @@ _TAMPERINGS = {
 
 
 def _assert_tampering_is_named(url: str) -> None:
-    import re  # noqa: PLC0415  used here only
-
     for statement, says in _TAMPERINGS.items():
         table = statement.split()[1] if statement.startswith("UPDATE") else statement.split()[2]
         what = (
@@ -289,6 +290,36 @@ async def test_what_an_operator_skips_is_no_difference_and_what_no_leg_has_store
     assert len(more) == 2
     assert any(forged.event_id in line for line in more)
     assert any("counts 1 entries over 700 minor units, the ledger 0 over 0" in line for line in more)
+
+
+async def test_members_that_add_to_the_same_rows_never_wait_for_each_other_in_a_circle(postgres_url: str, database: Database) -> None:
+    template = next(event for event in stored_events(postgres_url) if event.type == FINISHED_TYPES[TransactionStatus.COMPLETED])
+    events = [_received(template, f"crowd-{number:03}") for number in range(200)]
+    effects = MisEffects()
+    for _ in range(10):
+        # Whoever gives way in a deadlock raises BusyError.
+        batches = (events, events[::-1], events[100:] + events[:100], events[::3] + events[1::3] + events[2::3])
+        await asyncio.gather(*(database.run(partial(effects.apply, events=batch)) for batch in batches))
+    (found,) = rows(postgres_url, "SELECT min(transactions), max(transactions) FROM mis.transaction_total WHERE tenant LIKE 'crowd-%%'")
+    assert (found["min"], found["max"]) == (40, 40)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM mis.transaction_total WHERE tenant LIKE 'crowd-%'")
+
+
+def _received(event: Event, tenant: str) -> ReceivedEvent:
+    own = event.key.partition("/")[0]
+    return ReceivedEvent(
+        event_id=event.event_id,
+        type=event.type,
+        source=event.source,
+        subject=event.subject,
+        time=event.time,
+        topic=event.topic,
+        partition=0,
+        offset=0,
+        key=event.key.replace(own, tenant),
+        data=event.data.replace(f'"tenant":"{own}"', f'"tenant":"{tenant}"'),
+    )
 
 
 async def test_a_chart_with_too_many_rows_is_refused(postgres_url: str, database: Database) -> None:
