@@ -27,8 +27,7 @@ from infra.postgres.privileges import APPLICATION_ROLE
 from infra.postgres.replays import Replays
 from ledger.charts import ENTRY_DIMENSIONS, TRANSACTION_DIMENSIONS, ChartRequest, Interval
 from ledger.errors import InvalidInputError
-from ledger.events import FINISHED_TYPES, Event
-from ledger.results import TransactionStatus
+from ledger.events import Event
 from tests.integration.consumers.conftest import administration, ends, member, rows, send, until
 from tests.integration.postgres.bank import Bank, connected
 from tests.integration.postgres.test_storm_of_all_kinds import Storm
@@ -292,8 +291,11 @@ async def test_what_an_operator_skips_is_no_difference_and_what_no_leg_has_store
     assert any("counts 1 entries over 700 minor units, the ledger 0 over 0" in line for line in more)
 
 
-async def test_members_that_add_to_the_same_rows_never_wait_for_each_other_in_a_circle(postgres_url: str, database: Database) -> None:
-    template = next(event for event in stored_events(postgres_url) if event.type == FINISHED_TYPES[TransactionStatus.COMPLETED])
+async def test_members_that_add_to_the_same_rows_never_wait_for_each_other_in_a_circle(
+    postgres_url: str, database: Database, bank: Bank
+) -> None:
+    await bank.open(funds=700)
+    (template,) = (event for event in stored_events(postgres_url) if event.key.startswith(bank.tenant) and "transaction" in event.type)
     events = [_received(template, f"crowd-{number:03}") for number in range(200)]
     effects = MisEffects()
     for _ in range(10):
