@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from consumers import audit, balance, statement
+from consumers import audit, balance, mis, statement
 from consumers.member import Surroundings
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
@@ -29,6 +29,7 @@ _log = structlog.get_logger("consumers")
 GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {
     audit.GROUP: audit.audit_member,
     statement.GROUP: statement.statement_member,
+    mis.GROUP: mis.mis_member,
     balance.GROUP: balance.balance_member,
 }
 _POOL_SIZE: Final = 3

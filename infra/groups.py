@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infra.postgres.mis import MisEffects
 from infra.postgres.statement_lines import StatementEffects
 from ledger.events import TOPIC_BALANCE_UPDATED, TOPICS
 
@@ -35,6 +36,7 @@ GROUPS: Final = {
     for group in (
         Group("audit", TOPICS, None),
         Group("statement", (TOPIC_BALANCE_UPDATED,), StatementEffects),
+        Group("mis", TOPICS, MisEffects),
     )
 }
 """By name. A group's members are in :mod:`consumers`."""

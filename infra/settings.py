@@ -39,7 +39,7 @@ class MetricsAddress(NamedTuple):
 DEFAULT_TASK_QUEUE = "casaflow-transactions"
 
 
-ALL_GROUPS: Final = ("audit", "statement", "balance")
+ALL_GROUPS: Final = ("audit", "statement", "mis", "balance")
 """The consumer groups; those with a store in PostgreSQL are in :mod:`infra.groups`."""
 
 

@@ -5,10 +5,7 @@ Kept here as plain data, since both the workflows, which set them, and the stack
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from ledger.money import Money
+from typing import Final
 
 TENANT: Final = "CasaflowTenant"
 KIND: Final = "CasaflowKind"
@@ -24,7 +21,7 @@ WAITING_UNTIL: Final = "CasaflowWaitingUntil"
 """When the approval expires, or the execution date begins; of the last wait, where there is none any more."""
 
 AMOUNT_BAND: Final = "CasaflowAmountBand"
-"""Within which powers of ten the amount lies, in major units: enough to find the large ones, and not the amount itself."""
+"""Of the amount, see :mod:`ledger.bands`: enough to find the large ones, and not the amount itself."""
 
 SETTLES: Final = "CasaflowSettles"
 """Of a run that settles what another has left: how that one stands."""
@@ -38,16 +35,3 @@ DATETIMES: Final = (WAITING_UNTIL,)
 
 FINGERPRINT_MEMO: Final = "fingerprint"
 """Memo key of the request's fingerprint, by which a repeat is told from a conflict while the workflow runs."""
-
-_BAND_LIMITS: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
-"""In major units."""
-
-
-def amount_band(amount: Money) -> str:
-    """The band of :data:`AMOUNT_BAND` that an amount is in: ``100-1000`` from 100 to below 1,000; the last one is ``1000000+``."""
-    lower = 0
-    for limit in _BAND_LIMITS:
-        if amount.decimal < limit:
-            return f"{lower}-{limit}"
-        lower = limit
-    return f"{lower}+"

@@ -31,6 +31,7 @@ from starter import (
     event_commands,
     explain_commands,
     maintenance_commands,
+    mis_commands,
     operator_commands,
     promote_commands,
     stack_commands,
@@ -71,6 +72,7 @@ explain_commands.register(app)
 event_commands.register(app)
 audit_commands.register(app)
 standing_order_commands.register(app)
+mis_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
 InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]

@@ -142,6 +142,10 @@ class ApiClient:
         """A closed statement, with a page of its lines."""
         return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statements/{number}", params=query))
 
+    async def chart(self, what: str, query: dict[str, str]) -> dict[str, Any]:
+        """Totals per hour or day of ``transactions`` or ``entries``; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get(f"/v1/mis/{what}", params=query))
+
     async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
         """Submit a transaction with an id of its own.
 

@@ -83,7 +83,7 @@ class StandingOrderDesk:
         """
         known = await self._orders.get(order.tenant, order.order_id)
         if known is None:  # a repeat may come when the start date has passed
-            today = order.created_at.astimezone(zone_of(order.schedule.time_zone)).date()
+            today = order.created_at.astimezone(zone_of(order.schedule.time_zone, field="schedule.time_zone")).date()
             check_schedule(order.schedule, today=today)
             check_on_refusal(order.on_refusal)
         entered, is_new = await self._orders.create(order)
@@ -127,13 +127,12 @@ class StandingOrderDesk:
         return OrderPage(orders, _cursor_after(orders[-1]) if len(found) > limit else None)
 
 
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(name: str, *, field: str) -> ZoneInfo:
     """A time zone by its IANA name.
 
     Raises:
         InvalidInputError: there is none of this name.
     """
-    field = "schedule.time_zone"
     try:
         return ZoneInfo(parse_time_zone(name, field=field))
     except (ZoneInfoNotFoundError, ValueError, OSError):

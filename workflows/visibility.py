@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
 from ledger import visibility
+from ledger.bands import amount_band
 from ledger.holds import HoldStatus
 from ledger.ids import workflow_id
 from ledger.results import TransactionStatus, WaitingFor, WaitingKind
@@ -47,7 +48,7 @@ def attributes_at_start(request: TransactionRequest) -> TypedSearchAttributes:
             SearchAttributePair(_KIND, request.kind.value),
             SearchAttributePair(_STATUS, TransactionStatus.PROCESSING.value),
             SearchAttributePair(_CURRENCY, request.amount.currency),
-            SearchAttributePair(_AMOUNT_BAND, visibility.amount_band(request.amount)),
+            SearchAttributePair(_AMOUNT_BAND, amount_band(request.amount)),
             SearchAttributePair(_ACCOUNTS, accounts),
         ]
     )

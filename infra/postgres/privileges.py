@@ -72,6 +72,10 @@ WRITABLE_COLUMNS: Final = {
         ("statement.line", "INSERT"): _LINE,
         ("statement.closed", "INSERT"): _CLOSED,
         ("statement.closing_run", "INSERT"): "until_at accounts",
+        ("mis.transaction_total", "INSERT"): "tenant hour currency kind outcome reason band transactions amount",
+        ("mis.transaction_total", "UPDATE"): "transactions amount",
+        ("mis.entry_total", "INSERT"): "tenant hour currency kind leg band balance_band entries amount",
+        ("mis.entry_total", "UPDATE"): "entries amount",
         **{(f"{group}.{table}", verb): columns for group in _GROUPS for (table, verb), columns in _OF_A_GROUP.items()},
     }.items()
 }

@@ -16,6 +16,7 @@ from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
+from infra.postgres.mis import PostgresMis
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
@@ -35,6 +36,7 @@ from starter.api import (
     health,
     holds,
     metrics,
+    mis,
     openapi,
     problems,
     rates,
@@ -102,6 +104,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             transactions=recorded,
             keys=PostgresApiKeys(database),
             maintenance=PostgresMaintenance(database),
+            mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
             topic_ends=topic_ends,
             consumer_groups=settings.consumer_groups,
@@ -146,6 +149,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         openapi,
         approvals,
         event_types,
+        mis,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

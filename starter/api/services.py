@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Database
     from infra.postgres.holds import PostgresHolds
     from infra.postgres.maintenance import PostgresMaintenance
+    from infra.postgres.mis import PostgresMis
     from infra.postgres.outbox import PostgresOutbox
     from infra.postgres.statement_lines import GroupStatements
     from infra.postgres.statements import PostgresStatements
@@ -44,6 +45,7 @@ class Services:
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance
+    mis: PostgresMis
     outbox: PostgresOutbox
     topic_ends: TopicEnds | None
     """None: no broker is named, and the lag of groups isn't shown."""

@@ -239,7 +239,7 @@ async def create(
     given = parse_transaction_id(body.order_id, field="order_id") if body.order_id is not None else None
     if given is None and idempotency_key is not None:
         given = key_standing_order_id(principal.tenant, principal.name, idempotency_key)
-    zone_of(body.schedule.time_zone)
+    zone_of(body.schedule.time_zone, field="schedule.time_zone")
     amount = Money.parse(body.amount, body.currency)
     desk = services.standing_orders
     debtor, creditor = await desk.sides(

@@ -5,22 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import psycopg
-
 from tests.integration.api.bank import Bank, assert_problem
+from tests.integration.api.closed import closed_statement
 from tests.stack_fixtures import RunningStack
-
-_LINE = """
-    INSERT INTO statement.line (tenant, account_id, booked_at, transaction_id, leg, event_id, currency, direction, amount, value_date)
-    SELECT %(tenant)s, %(account)s, CAST('2026-01-10T12:00:00Z' AS timestamptz) + n * interval '1 day', gen_random_uuid(), 'credit',
-           gen_random_uuid(), 'EUR', 'credit', 100 + n, DATE '2026-01-10'
-      FROM generate_series(0, 2) AS n
-"""
-_CLOSED = """
-    INSERT INTO statement.closed (tenant, account_id, number, currency, since, until_at, opening_balance, credited, debited,
-                                  closing_balance, lines)
-    VALUES (%(tenant)s, %(account)s, 1, 'EUR', '2026-01-01T00:00:00Z', '2026-02-01T00:00:00Z', 0, 303, 0, 303, 3)
-"""
 
 
 async def _statements(bank: Bank, account: str, **query: str) -> dict[str, Any]:
@@ -58,10 +45,11 @@ async def test_what_is_booked_is_on_the_current_statement_within_seconds(bank: B
 
 async def test_a_closed_statement_is_listed_and_read_by_its_number(bank: Bank, stack: RunningStack) -> None:
     account = await bank.open()
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        for statement in (_LINE, _CLOSED):
-            connection.execute(statement, {"tenant": bank.tenant, "account": account})
-    listed = await _statements(bank, account)
+    with closed_statement(stack, bank.tenant, account):
+        listed = await _statements(bank, account)
+        first = (await bank.http.get(f"/v1/accounts/{account}/statements/1", params={"limit": 2})).json()
+        cursor = {"cursor": first["page"]["next_cursor"]}
+        rest = (await bank.http.get(f"/v1/accounts/{account}/statements/1", params=cursor)).json()
     (closed,) = listed["closed"]
     del closed["closed_at"]
     assert closed == {
@@ -69,10 +57,8 @@ async def test_a_closed_statement_is_listed_and_read_by_its_number(bank: Bank, s
         "debited": "0.00", "closing_balance": "3.03", "lines": 3,
     }  # fmt: skip
     assert listed["current"]["since"] == "2026-02-01T00:00:00Z"
-    first = (await bank.http.get(f"/v1/accounts/{account}/statements/1", params={"limit": 2})).json()
     assert first["statement"]["closing_balance"] == "3.03"
     assert [line["ledger_balance_after"] for line in first["page"]["lines"]] == ["1.00", "2.01"]
-    rest = (await bank.http.get(f"/v1/accounts/{account}/statements/1", params={"cursor": first["page"]["next_cursor"]})).json()
     assert [line["ledger_balance_after"] for line in rest["page"]["lines"]] == ["3.03"]
     assert rest["page"]["next_cursor"] is None
 

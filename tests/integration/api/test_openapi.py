@@ -35,6 +35,8 @@ STATUSES = {
     ("post", "/v1/standing-orders/{order_id}/pause"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/standing-orders/{order_id}/resume"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
+    ("get", "/v1/mis/transactions"): {"200", "422"},
+    ("get", "/v1/mis/entries"): {"200", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
     ("get", "/v1/event-types"): {"200"},
 }

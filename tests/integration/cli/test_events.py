@@ -19,6 +19,7 @@ from infra.postgres.statement_lines import StatementEffects
 from infra.postgres.stored_offsets import StoredOffsets
 from ledger.events import TOPIC_BALANCE_UPDATED
 from tests.integration.api.bank import Bank
+from tests.integration.api.closed import closed_statement
 from tests.integration.cli.conftest import CommandLine
 from tests.integration.postgres.told import PLACE, read, record_of_event, told
 from tests.stack_fixtures import RunningStack
@@ -152,24 +153,14 @@ def _tamper(url: str, *statements: str) -> None:
 
 async def test_statements_are_shown_as_a_table(cli: CommandLine, bank: Bank, stack: RunningStack) -> None:
     account = await bank.open("EUR")
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO statement.line (tenant, account_id, booked_at, transaction_id, leg, event_id, currency, direction, amount, "
-            "value_date) "
-            "VALUES (%s, %s, '2026-01-10T12:00:00Z', gen_random_uuid(), 'credit', gen_random_uuid(), 'EUR', 'credit', 250, '2026-01-10')",
-            (bank.tenant, account),
-        )
-        connection.execute(
-            "INSERT INTO statement.closed (tenant, account_id, number, currency, since, until_at, opening_balance, credited, debited, "
-            "closing_balance, lines) VALUES (%s, %s, 1, 'EUR', '2026-01-01T00:00:00Z', '2026-02-01T00:00:00Z', 0, 250, 0, 250, 1)",
-            (bank.tenant, account),
-        )
-    listed = await cli.run("statements", account)
+    with closed_statement(stack, bank.tenant, account):
+        listed = await cli.run("statements", account)
+        shown = await cli.run("statements", account, "1")
+        as_json = await cli.run("statements", account, "1", "--json")
     assert listed.code == 0, listed.err
     assert "2026-01-01 00:00" in listed.out
     assert "not closed" in listed.out
-    shown = await cli.run("statements", account, "1")
-    assert "Statement 1, 2026-01-01 00:00 to 2026-02-01 00:00 UTC, 1 lines." in shown.out
-    assert "Opening balance 0.00, closing balance 2.50 EUR." in shown.out
-    assert (await cli.run("statements", account, "1", "--json")).json["statement"]["closing_balance"] == "2.50"
+    assert "Statement 1, 2026-01-01 00:00 to 2026-02-01 00:00 UTC, 3 lines." in shown.out
+    assert "Opening balance 0.00, closing balance 3.03 EUR." in shown.out
+    assert as_json.json["statement"]["closing_balance"] == "3.03"
     assert (await cli.run("statements", account, "2")).code == 2

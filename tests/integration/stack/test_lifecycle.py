@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.settings import ALL_GROUPS
 from infra.stack import control
 from infra.stack.ports import DEFAULT_PORTS, is_free
 from infra.stack.postgres import _ROOT_STATE
@@ -46,7 +47,7 @@ def test_stack_json_has_the_keys_of_the_design_and_only_its_owner_reads_it(first
     stack = first.stack()
     assert set(stack) == _DESIGNED_KEYS
     assert set(stack["pids"]) == {"api", "worker", "postgres", "temporal", "kafka", "consumers"}
-    assert set(stack["pids"]["consumers"]) == {"audit", "statement"}
+    assert set(stack["pids"]["consumers"]) == set(ALL_GROUPS)
     assert stack["api"].startswith("http://")
     assert stack["temporal_ui"].startswith("http://")
     assert stack["postgres_dsn"].startswith("postgresql://")
@@ -65,7 +66,7 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         "kafka": "kafka.Kafka",
         "worker": "-m worker",
         "api": "-m worker api",
-        "consumers": "-m consumers audit statement",
+        "consumers": f"-m consumers {' '.join(ALL_GROUPS)}",
     }
     supervisor = first.supervisor().pid
     for name, pid in pids.items():

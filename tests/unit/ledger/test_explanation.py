@@ -6,13 +6,13 @@ import datetime as dt
 
 import pytest
 
+from ledger.bands import amount_band
 from ledger.decisions import Decision, LegName, Outcome
 from ledger.event_writer import EventWriter
 from ledger.explanation import possible_event_ids
 from ledger.money import Money
 from ledger.requests import AccountRef, Share, TransactionRequest
 from ledger.results import TransactionRecord, TransactionResult, TransactionStatus
-from ledger.visibility import amount_band
 
 AT = dt.datetime(2026, 3, 2, 9, 30, tzinfo=dt.UTC)
 
