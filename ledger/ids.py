@@ -135,6 +135,11 @@ def event_id(tenant: str, transaction_id: str, event_type: str, leg: str = "") -
     return _derived("event", tenant, transaction_id, event_type, leg)
 
 
+def notification_id(event: str, customer_id: str, channel: str) -> str:
+    """The id of the message that tells a customer of an event by one channel: however often the event is read, it is one message."""
+    return _derived("notification", event, customer_id, channel)
+
+
 def quote_id(*, source: str, as_of: dt.date, base: str, quote: str, rate: Decimal) -> str:
     """The id of a quotation."""
     return _derived("quote", source, as_of.isoformat(), base, quote, str(rate))

@@ -27,6 +27,11 @@ _STANDING_ORDER: Final = (
 )
 _STANDING_ORDER_RUN: Final = "tenant order_id due_date attempt transaction_id started_at outcome reason finished_at"
 
+_PREFERENCE: Final = "accounts email webhook_url webhook_secrets wishes enabled webhook_gone since version"
+_MESSAGE: Final = (
+    "message_id tenant event_id transaction_id customer_id channel kind endpoint address subject body body_html not_before created_at"
+)
+
 WRITABLE_COLUMNS: Final = {
     key: frozenset(columns.split())
     for key, columns in {
@@ -53,6 +58,12 @@ WRITABLE_COLUMNS: Final = {
         ("audit.chain", "INSERT"): "chain sequence hash",
         ("audit.chain", "UPDATE"): "chain sequence hash",
         ("audit.record", "INSERT"): _AUDIT_RECORD,
+        ("notification.preference", "INSERT"): f"tenant customer_id {_PREFERENCE}",
+        ("notification.preference", "UPDATE"): _PREFERENCE,
+        ("notification.preference_change", "INSERT"): "tenant customer_id version action by at",
+        ("notification.message", "INSERT"): _MESSAGE,
+        ("notification.message", "UPDATE"): "address status attempts not_before lease last_error delivered_at",
+        ("notification.replay", "INSERT"): "message_id number by reason at attempts last_error",
     }.items()
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
@@ -69,6 +80,8 @@ _TRIGGERS: Final = (
     ("standing_order_change", "insert_only"),
     ("operator_action", "insert_only"),
     ("audit.record", "insert_only"),
+    ("notification.preference_change", "insert_only"),
+    ("notification.replay", "insert_only"),
     ("online_balance", "never_unfold"),
 )
 _CHECKS: Final = (
@@ -86,7 +99,9 @@ _CHECKS: Final = (
     "online_entry_never_overdrawn",
     "transaction_finished_when_final",
 )
-_LEDGERS: Final = "relnamespace IN (CAST(current_schema() AS regnamespace), CAST('audit' AS regnamespace))"
+_LEDGERS: Final = (
+    "relnamespace IN (CAST(current_schema() AS regnamespace), CAST('audit' AS regnamespace), CAST('notification' AS regnamespace))"
+)
 _ROLE: Final = f"(SELECT oid, rolname FROM pg_roles WHERE rolname = '{APPLICATION_ROLE}')"  # noqa: S608  a constant
 
 SAFEGUARDS: Final = (
