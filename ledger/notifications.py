@@ -154,7 +154,7 @@ class NotificationPreferences(BaseModel):
     @field_validator("email")
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) > _LONGEST_EMAIL or not _EMAIL.fullmatch(value)):
+        if value is not None and not is_email_address(value):
             message = "must be a plain e-mail address, such as jana@example.org"
             raise ValueError(message)
         return value
@@ -325,6 +325,11 @@ def _kind(event: TransactionFinishedV1, entries: Iterable[MessageEntry], prefere
         return MessageKind.REVERSED if MessageKind.REVERSED in preferences.kinds else None
     told = {entry.direction for entry in entries if entry.direction in preferences.kinds and preferences.is_worth_telling(entry.amount)}
     return next((kind for kind in (MessageKind.DEBIT, MessageKind.CREDIT) if kind in told), None)
+
+
+def is_email_address(text: str) -> bool:
+    """Whether `text` is a plain address, which can end neither a header nor a command of SMTP, and names nobody else."""
+    return len(text) <= _LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
 
 
 def check_webhook_url(url: str, *, allow_private: bool) -> str:

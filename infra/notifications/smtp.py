@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import aiosmtplib
 
 from ledger.deliveries import DeliveryOutcome, DeliveryResult
+from ledger.notifications import is_email_address
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -57,10 +58,10 @@ class SmtpSender:
         """
         self._access = access
         name, address = parseaddr(access.sender)
-        self._sender = Address(display_name=name, addr_spec=address)
-        if not self._sender.domain:
+        if not is_email_address(address):
             message = f"the sender {access.sender!r} must be an e-mail address"
             raise ValueError(message)
+        self._sender = Address(display_name=name, addr_spec=address)
         authorities = access.certificate_authorities
         self._tls = ssl.create_default_context(cafile=str(authorities) if authorities is not None else None)
 
