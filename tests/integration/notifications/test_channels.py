@@ -14,9 +14,10 @@ import pytest
 from infra.notifications.smtp import Security, SmtpAccess, SmtpSender
 from infra.notifications.webhooks import WebhookSender
 from ledger.deliveries import DeliveryOutcome
+from ledger.notifications import WebhookSecret
 from tests.integration.notifications.receivers import Hook, Mailbox
 from tests.unit.ledger.test_deliveries import due
-from tests.unit.ledger.test_notifications import SECRET, WebhookSecret, preferences
+from tests.unit.ledger.test_notifications import SECRET, preferences
 from tests.unit.temporal.certificates import Authority
 
 NOW = dt.datetime(2026, 3, 2, 9, 30, tzinfo=dt.UTC)

@@ -90,7 +90,7 @@ async def test_failures_are_retried_after_growing_waits_until_the_message_is_dea
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         refused_port = unused.getsockname()[1]
-    answers = [500, 302, 404, HANG, HANG_UP, "503 Busy", 429, 502]
+    answers: list[str | int] = [500, 302, 404, HANG, HANG_UP, "503 Busy", 429, 502]
     office.hook.answers.extend(answers)
     errors = []
     for ceiling in RETRY_CEILINGS[: len(answers)]:

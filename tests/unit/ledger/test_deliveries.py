@@ -24,7 +24,8 @@ from ledger.deliveries import (
     secrets_at,
 )
 from ledger.notifications import Channel, MessageKind, QuietHours, WebhookSecret
-from tests.unit.ledger.test_notifications import NOW, OTHER_SECRET, SECRET, preferences
+from tests.unit.ledger.builders import NOW
+from tests.unit.ledger.test_notifications import OTHER_SECRET, SECRET, preferences
 
 MINUTE = dt.timedelta(minutes=1)
 HOUR = dt.timedelta(hours=1)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from infra.notifications.webhooks import _retry_after, is_public, signature
-from tests.unit.ledger.test_notifications import NOW, OTHER_SECRET, SECRET
+from tests.unit.ledger.builders import NOW
+from tests.unit.ledger.test_notifications import OTHER_SECRET, SECRET
 
 
 def test_the_example_of_the_specification() -> None:
