@@ -155,3 +155,25 @@ def next_attempt(
 def secrets_at(secrets: Iterable[WebhookSecret], now: dt.datetime) -> tuple[str, ...]:
     """The secrets that a message is signed with at `now`, the present one first."""
     return tuple(secret.secret for secret in secrets if secret.until is None or secret.until > now)
+
+
+class StoredMessage(BaseModel):
+    """A message as operators see it: where it was to go and what became of it, not what it says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message_id: str
+    event_id: str
+    transaction_id: str
+    customer_id: str
+    channel: Channel
+    kind: MessageKind
+    address: str
+    subject: str
+    status: MessageStatus
+    attempts: int
+    not_before: dt.datetime
+    """When it is due; while a deliverer has it, when it is due again should that one be killed."""
+    last_error: str | None
+    created_at: dt.datetime
+    delivered_at: dt.datetime | None

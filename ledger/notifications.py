@@ -35,7 +35,7 @@ MAX_SECRET_BYTES: Final = 64
 """Both from Standard Webhooks 1.0, "Signature scheme"."""
 SECRET_OVERLAP: Final = dt.timedelta(hours=24)
 """How long a message is signed with a replaced secret as well, so that a receiver can be given the new one without missing anything."""
-CUSTOMER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_CUSTOMER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _EMAIL: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
@@ -131,7 +131,7 @@ class NotificationPreferences(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     tenant: str
-    customer_id: Annotated[str, Field(pattern=f"^{CUSTOMER_ID.pattern}$")]
+    customer_id: Annotated[str, Field(pattern=f"^{_CUSTOMER_ID.pattern}$")]
     accounts: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CUSTOMER_ACCOUNTS)]
     """The customer's accounts; several customers may share one."""
     email: str | None = None
@@ -325,6 +325,18 @@ def _kind(event: TransactionFinishedV1, entries: Iterable[MessageEntry], prefere
         return MessageKind.REVERSED if MessageKind.REVERSED in preferences.kinds else None
     told = {entry.direction for entry in entries if entry.direction in preferences.kinds and preferences.is_worth_telling(entry.amount)}
     return next((kind for kind in (MessageKind.DEBIT, MessageKind.CREDIT) if kind in told), None)
+
+
+def parse_customer_id(value: str) -> str:
+    """A customer's id: 1 to 64 characters, which need no quoting anywhere.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    if not _CUSTOMER_ID.fullmatch(value):
+        rule = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+        raise InvalidInputError(field="customer_id", value=value, rule=rule)
+    return value
 
 
 def is_email_address(text: str) -> bool:

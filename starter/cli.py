@@ -29,6 +29,7 @@ from starter import (
     codec_commands,
     explain_commands,
     maintenance_commands,
+    notification_commands,
     operator_commands,
     promote_commands,
     stack_commands,
@@ -67,6 +68,7 @@ promote_commands.register(app)
 codec_commands.register(app)
 explain_commands.register(app)
 standing_order_commands.register(app)
+notification_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
 InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]

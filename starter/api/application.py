@@ -14,6 +14,8 @@ from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
+from infra.postgres.notification_messages import PostgresMessages
+from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statements import PostgresStatements
@@ -30,6 +32,7 @@ from starter.api import (
     health,
     holds,
     metrics,
+    notifications,
     openapi,
     problems,
     rates,
@@ -44,6 +47,7 @@ from starter.api.watch import Watch
 from starter.commands import Commands
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
+from starter.notifications import NotificationDesk
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -88,6 +92,12 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             standing_orders=StandingOrderDesk(
                 orders, StandingOrderKeeper(orders, temporal.client, task_queue=settings.task_queue), known_accounts
             ),
+            notifications=NotificationDesk(
+                PostgresNotificationPreferences(database),
+                PostgresMessages(database),
+                known_accounts,
+                allow_private=settings.webhook_allow_private,
+            ),
             hold_starter=HoldStarter(
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
             ),
@@ -121,7 +131,21 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    for part in (accounts, holds, standing_orders, statements, transactions, explanations, rates, health, metrics, openapi, approvals):
+    parts = (
+        accounts,
+        holds,
+        standing_orders,
+        statements,
+        transactions,
+        explanations,
+        rates,
+        health,
+        metrics,
+        openapi,
+        approvals,
+        notifications,
+    )
+    for part in parts:
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
+    from starter.notifications import NotificationDesk
     from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -47,6 +48,7 @@ class Services:
     starter: TransactionStarter
     explanations: Explanations
     standing_orders: StandingOrderDesk
+    notifications: NotificationDesk
     commands: Commands
 
 

@@ -35,6 +35,11 @@ STATUSES = {
     ("post", "/v1/standing-orders/{order_id}/pause"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/standing-orders/{order_id}/resume"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
+    ("put", "/v1/customers/{customer_id}/notifications"): {"200", "413", "422"},
+    ("get", "/v1/customers/{customer_id}/notifications"): {"200", "404", "422"},
+    ("delete", "/v1/customers/{customer_id}/notifications"): {"200", "404", "422"},
+    ("get", "/v1/notifications"): {"200", "422"},
+    ("post", "/v1/notifications/{message_id}/replay"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
 }
 """What each endpoint answers with, beside 401, 500 and 503, and 403 where something is changed."""
