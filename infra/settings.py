@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     smtp_ca: Path | None = None
     """PEM file of the authorities that the SMTP server's certificate is checked against; unless given, the machine's own."""
     smtp_timeout_seconds: float = Field(default=30.0, gt=0, le=60)
-    """Of each step of a conversation with the SMTP server."""
+    """Of one attempt to deliver an e-mail."""
     webhook_allow_private: bool = False
     """Whether webhooks may go to private, link-local and loopback addresses, and there by plain http. For tests, and for receivers within
     the bank's own network; otherwise a customer's URL could reach what only this network may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass, field
 from email.headerregistry import Address
@@ -43,7 +44,7 @@ class SmtpAccess:
     certificate_authorities: Path | None = None
     """PEM file that the server's certificate is checked against; unless given, the machine's own."""
     timeout_seconds: float = 30.0
-    """Of each step of a conversation."""
+    """Of one attempt altogether."""
 
 
 class SmtpSender:
@@ -69,24 +70,27 @@ class SmtpSender:
         """See :meth:`infra.notifications.deliverer.Sender.send`."""
         access = self._access
         try:
-            await aiosmtplib.send(
-                self.email(message, now=now),
-                sender=self._sender.addr_spec,
-                recipients=[message.address],
-                hostname=access.host,
-                port=access.port or DEFAULT_PORTS[access.security],
-                username=access.username,
-                password=access.password,
-                timeout=access.timeout_seconds,
-                use_tls=access.security == "tls",
-                start_tls=access.security == "starttls",
-                tls_context=self._tls if access.security != "none" else None,
-            )
+            async with asyncio.timeout(access.timeout_seconds):
+                await aiosmtplib.send(
+                    self.email(message, now=now),
+                    sender=self._sender.addr_spec,
+                    recipients=[message.address],
+                    hostname=access.host,
+                    port=access.port or DEFAULT_PORTS[access.security],
+                    username=access.username,
+                    password=access.password,
+                    timeout=None,  # of a step; the whole is bounded
+                    use_tls=access.security == "tls",
+                    start_tls=access.security == "starttls",
+                    tls_context=self._tls if access.security != "none" else None,
+                )
         except aiosmtplib.SMTPRecipientsRefused as error:
             refusal = error.recipients[0]
             return _refused(refusal.code, refusal.message)
         except aiosmtplib.SMTPDataError as error:
             return _refused(error.code, error.message)
+        except TimeoutError:
+            return DeliveryResult.of(DeliveryOutcome.FAILED, f"no answer within {access.timeout_seconds:g} s")
         except (aiosmtplib.SMTPException, OSError) as error:
             # A server that refuses the log-in or the sender does so to all messages: that is for an administrator, and they wait.
             return DeliveryResult.of(DeliveryOutcome.FAILED, f"{type(error).__name__}: {error}")

@@ -173,7 +173,7 @@ async def test_messages_are_listed_by_pages_and_by_status(bank: Bank, other_bank
     body = await _body(bank)
     await bank.http.put(_path(customer), json=body)
     await _told(stack, bank.tenant, body["accounts"][0], number=5)
-    query = {"customer_id": customer, "limit": 2}
+    query: dict[str, str | int] = {"customer_id": customer, "limit": 2}
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     for size in (2, 2, 1):
@@ -189,8 +189,8 @@ async def test_messages_are_listed_by_pages_and_by_status(bank: Bank, other_bank
     dead = (await bank.http.get("/v1/notifications", params={"customer_id": customer, "status": "dead"})).json()["notifications"]
     assert [(message["message_id"], message["last_error"]) for message in dead] == [(found[0]["message_id"], "HTTP 500")]
     assert (await other_bank.http.get("/v1/notifications", params={"customer_id": customer})).json()["notifications"] == []
-    bad: dict[str, str | int]
-    for bad in ({"cursor": "x"}, {"status": "lost"}, {"limit": 0}, {"other": 1}):
+    wrong: tuple[dict[str, str | int], ...] = ({"cursor": "x"}, {"status": "lost"}, {"limit": 0}, {"other": 1})
+    for bad in wrong:
         assert_problem(await bank.http.get("/v1/notifications", params=bad), 422, "invalid-input")
 
 

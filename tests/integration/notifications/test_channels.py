@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 import socket
@@ -106,6 +107,21 @@ async def test_a_refusal_for_good_is_told_from_one_for_now(answers: dict[str, st
     assert next(iter(answers.values())).split(" ", 1)[1] in result.detail
 
 
+async def test_a_server_that_says_nothing_is_left_after_a_while() -> None:
+    released = asyncio.Event()
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    sender = smtp(Mailbox(port=server.sockets[0].getsockname()[1]), "none", timeout_seconds=0.2)
+    result = await asyncio.wait_for(sender.send(EMAIL, now=NOW), 10)
+    released.set()
+    server.close()
+    assert (result.outcome, result.detail) == (DeliveryOutcome.FAILED, "no answer within 0.2 s")
+
+
 async def test_a_server_that_is_away_is_tried_again() -> None:
     async with Mailbox.open() as mailbox:
         sender = smtp(mailbox, "none")
@@ -162,7 +178,6 @@ async def test_no_webhook_goes_to_this_machine_by_whatever_name(authority: Autho
 
 async def test_a_host_of_which_one_address_is_private_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name service is somebody else's; what it answers is given here."""
-    import asyncio  # noqa: PLC0415
 
     async def both(*_: object, **__: object) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, 1, 6, "", ("8.8.8.8", 443)), (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
