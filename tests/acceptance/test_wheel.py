@@ -38,12 +38,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_has_the_packages_and_their_sql_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_has_the_packages_with_their_sql_and_templates_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
     assert tops == PACKAGES
     assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
-    on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "infra").rglob("*.sql")}
+    templates = (ROOT / "infra" / "notifications" / "templates").rglob("*.*")
+    on_disk = {str(path.relative_to(ROOT)) for path in (*(ROOT / "infra").rglob("*.sql"), *templates)}
+    assert any(name.endswith("/cs/credit.html") for name in on_disk)
     assert on_disk <= set(names)
 
 

@@ -159,6 +159,9 @@ def test_what_follows_an_attempt() -> None:
     assert after(due(attempts=MOST_ATTEMPTS - 1)) == NOW + 12 * HOUR
     assert after(due(attempts=MOST_ATTEMPTS)) is None
     assert after(due(attempts=MOST_ATTEMPTS + 3)) is None
+    failed = DeliveryResult(outcome=DeliveryOutcome.FAILED)
+    assert next_attempt(due(attempts=2), failed, now=NOW, jitter=0.5, most_attempts=3) is not None
+    assert next_attempt(due(attempts=3), failed, now=NOW, jitter=0.5, most_attempts=3) is None
     assert after(due(), DeliveryOutcome.REFUSED) is None
     assert after(due(), DeliveryOutcome.GONE) is None
 
