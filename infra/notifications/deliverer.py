@@ -12,7 +12,7 @@ import structlog
 
 from infra.postgres.notifications import EMAIL_ENDPOINT
 from ledger.deliveries import MOST_ATTEMPTS, DeliveryOutcome, DeliveryResult, earliest, next_attempt
-from ledger.errors import CasaflowError, UnavailableError
+from ledger.errors import UnavailableError
 from ledger.notifications import Channel
 
 if TYPE_CHECKING:
@@ -106,13 +106,12 @@ class Deliverer:
                 claimed = await self._claim()
                 await self._count_waiting()
                 pause = self._pause_seconds
-            except CasaflowError as error:
-                claimed = 0
-                if isinstance(error, UnavailableError):
-                    _log.warning("notification.waits", error=str(error))
-                else:
-                    _log.exception("notification.refused", error=str(error))
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            except UnavailableError as error:
+                claimed, pause = 0, min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                _log.warning("notification.waits", error=str(error))
+            except Exception as error:  # noqa: BLE001  messages wait for whoever mends it, and the loop goes on
+                claimed, pause = 0, min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                _log.exception("notification.loop-failed", error=str(error))
             if not claimed:
                 await self._wait(pause)
         if self._under_way:
@@ -193,6 +192,7 @@ class Deliverer:
         return result
 
     async def _settle(self, message: DueMessage, result: DeliveryResult, log: structlog.stdlib.BoundLogger) -> None:
+        # What the other side said is stored, and not logged: it often names the customer.
         now = self._clock()
         if result.outcome is DeliveryOutcome.DELIVERED:
             await self._queue.delivered(message, now=now)
@@ -201,10 +201,10 @@ class Deliverer:
         not_before = next_attempt(message, result, now=now, jitter=self._jitter(), most_attempts=self._most_attempts)
         if not_before is not None:
             await self._queue.failed(message, error=result.detail, not_before=not_before)
-            log.info("notification.failed", error=result.detail, not_before=not_before.isoformat())
+            log.info("notification.failed", not_before=not_before.isoformat())
             return
         await self._queue.dead(message, error=result.detail, endpoint_gone=result.outcome is DeliveryOutcome.GONE, now=now)
-        log.warning("notification.dead", error=result.detail)
+        log.warning("notification.dead", outcome=result.outcome)
         self._metrics.died(message.channel)
 
     async def _marked(self, mark: Callable[[], Awaitable[None]], leased_until: dt.datetime, log: structlog.stdlib.BoundLogger) -> None:

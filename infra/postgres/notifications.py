@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
+import structlog
 from sqlalchemy import text
 
 from infra.postgres.json import to_jsonb
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from infra.postgres.consumption import ReceivedEvent
     from infra.postgres.database import Database
     from ledger.notifications import Message, NotificationPreferences
+
+_log = structlog.get_logger(__name__)
 
 EMAIL_ENDPOINT: Final = "email"
 """All e-mails go through one server. A webhook's endpoint is ``host:port``, so no two names meet."""
@@ -248,7 +251,8 @@ class PostgresMessageQueue:
         }
 
         async def work(connection: AsyncConnection) -> tuple[DueMessage, ...]:
-            return tuple(_due(row) for row in (await connection.execute(_CLAIM, values)).mappings())
+            found = (await connection.execute(_CLAIM, values)).mappings()
+            return tuple(message for row in found if (message := _due(row)) is not None)
 
         return await self._database.run_statement(work)
 
@@ -325,8 +329,13 @@ def _key(message: DueMessage) -> dict[str, object]:
     return {"message_id": message.message_id, "lease": message.lease, "address": message.address}
 
 
-def _due(row: Mapping[Any, Any]) -> DueMessage:
-    preferences = preferences_of(row)
+def _due(row: Mapping[Any, Any]) -> DueMessage | None:
+    """The message of a row; None, and said in the log, where the customer's preferences can't be read: it must not stop the others."""
+    try:
+        preferences = preferences_of(row)
+    except ValueError as error:
+        _log.error("notification.unreadable-preferences", customer_id=row["customer_id"], tenant=row["tenant"], error=type(error).__name__)
+        return None
     channel = Channel(row["channel"])
     names = ("message_id", "tenant", "customer_id", "kind", "endpoint", "subject", "body", "body_html", "created_at", "attempts", "lease")
     return DueMessage(

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 
 from infra.notifications.webhooks import WebhookSender
 from infra.postgres.database import Database
+from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.notifications import PostgresMessageQueue
 from infra.postgres.privileges import APPLICATION_ROLE
@@ -120,6 +121,44 @@ async def test_failures_are_retried_after_growing_waits_until_the_message_is_dea
     assert len(office.hook.requests) == len(answers)
     assert {request.headers["webhook-id"] for request in office.hook.requests} == {str(message["message_id"])}
     assert office.counted("dead_total", channel="webhook") == 1
+
+
+async def test_a_dead_message_that_is_replayed_comes_under_the_same_id_and_has_all_attempts_before_it(office: PostOffice) -> None:
+    await office.enter()
+    await office.tell()
+    office.hook.answers.extend([500] * 2)
+    deliverer = office.deliverer(most_attempts=1)
+    assert await deliverer.deliver_due() == 1
+    dead = await office.message()
+    assert (dead["status"], dead["last_error"]) == ("dead", "HTTP 500")
+
+    office.now += dt.timedelta(days=3)
+    await PostgresMessages(office.database).replay(
+        office.tenant, str(dead["message_id"]), by="operator", reason="it is mended", now=office.now
+    )
+    assert await office.deliver() == 1
+    waiting = await office.message()
+    assert (waiting["status"], waiting["attempts"], waiting["not_before"]) == ("waiting", 1, office.now + RETRY_CEILINGS[0])
+    office.now += RETRY_CEILINGS[0]
+    assert await office.deliver() == 1
+    assert (await office.message())["status"] == "delivered"
+    assert len({request.headers["webhook-id"] for request in office.hook.requests}) == 1
+    assert len({request.body for request in office.hook.requests}) == 1
+    assert len(office.hook.requests) == 3
+
+
+async def test_preferences_that_can_not_be_read_stop_no_other_message(office: PostOffice) -> None:
+    await office.enter("broken", accounts=("A",), email="broken@example.org")
+    await office.enter("jana", accounts=("A",))
+    await office.tell()
+    await office.rows.execute(
+        """UPDATE notification.preference
+              SET wishes = jsonb_set(wishes, '{quiet_hours}', '{"start": "22:00", "end": "06:00", "time_zone": "Gone/Zone"}')
+            WHERE tenant = %s AND customer_id = 'broken'""",
+        [office.tenant],
+    )
+    assert await office.deliver() == 1
+    assert [(row["customer_id"], row["status"]) for row in await office.messages()] == [("broken", "waiting"), ("jana", "delivered")]
 
 
 async def test_a_receiver_that_asks_for_time_gets_it(office: PostOffice) -> None:
