@@ -6,8 +6,9 @@ deliverer hands to the channels what is due, so that no slow endpoint keeps an e
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from infra.notifications.deliverer import Deliverer
 from infra.notifications.metrics import NotificationMetrics
@@ -28,6 +29,45 @@ if TYPE_CHECKING:
 GROUP: Final = "notification"
 TOPICS: Final = (TOPIC_TRANSACTION_FINISHED,)
 """What happens to a balance is told with its transaction, so the other topic is not read."""
+
+
+class Part(Protocol):
+    """What runs until it is stopped: a consumer loop, or a deliverer."""
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`."""
+
+    def stop(self) -> None:
+        """End what is at hand, and return from :meth:`run`."""
+
+
+class Member:
+    """Parts that run side by side. Where one ends, for whatever reason, the others are stopped: half a member is none."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+
+    def stop(self) -> None:
+        """Have each part end what is at hand."""
+        for part in self._parts:
+            part.stop()
+
+    async def run(self) -> None:
+        """Run all parts until :meth:`stop`.
+
+        Raises:
+            ExceptionGroup: parts failed; the others have ended in order.
+        """
+        running = [asyncio.create_task(part.run()) for part in self._parts]
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.stop()
+            ends = await asyncio.gather(*running, return_exceptions=True)
+        failures = [end for end in ends if isinstance(end, Exception)]
+        if failures:
+            message = "parts of the member failed"
+            raise ExceptionGroup(message, failures)
 
 
 def effects(settings: Settings) -> NotificationEffects:

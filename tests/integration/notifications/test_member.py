@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.notification import effects, open_deliverer
+from consumers.notification import Member, effects, open_deliverer
 from infra.settings import Settings
 from tests.integration.notifications.conftest import PostOffice, until
 from tests.integration.notifications.receivers import Mailbox
@@ -46,6 +46,39 @@ async def test_what_the_settings_say_delivers_by_both_channels(office: PostOffic
             await asyncio.wait_for(running, 10)
     assert mailbox.recipients == ["jana@example.org"]
     assert {row["status"] for row in await office.messages()} == {"delivered"}
+
+
+class _Failing:
+    """A part that ends by an error once another has begun."""
+
+    def __init__(self, begun: asyncio.Event) -> None:
+        self._begun = begun
+
+    async def run(self) -> None:
+        await self._begun.wait()
+        message = "it fell over"
+        raise ConnectionError(message)
+
+    def stop(self) -> None:
+        """It has ended."""
+
+
+async def test_where_one_part_of_a_member_fails_the_deliverer_ends_in_order(office: PostOffice) -> None:
+    await office.enter()
+    await office.tell()
+    member = Member(office.deliverer(), _Failing(office.hook.arrived))
+    with pytest.raises(ExceptionGroup, match="parts of the member") as failed:
+        await asyncio.wait_for(member.run(), 10)
+    assert [str(error) for error in failed.value.exceptions] == ["it fell over"]
+    assert (await office.message())["status"] == "delivered", "what was under way has ended"
+
+
+async def test_a_stopped_member_stops_all_its_parts(office: PostOffice) -> None:
+    member = Member(office.deliverer(), office.deliverer())
+    running = asyncio.create_task(member.run())
+    await asyncio.sleep(0)
+    member.stop()
+    await asyncio.wait_for(running, 10)
 
 
 async def test_without_the_setting_nothing_goes_to_this_machine(office: PostOffice) -> None:
