@@ -16,6 +16,9 @@ from ledger.events import CREDITED_V1
 from ledger.notifications import QuietHours
 from tests.integration.notifications.conftest import PostOffice
 
+SECOND = dt.timedelta(seconds=1)
+MINUTE = dt.timedelta(minutes=1)
+
 
 async def test_one_message_for_each_customer_and_channel_of_a_transfer(office: PostOffice) -> None:
     await office.enter("jana", accounts=("A", "B"), email="jana@example.org", webhook_url=office.hook.url)
@@ -122,6 +125,39 @@ async def test_preferences_that_are_set_at_the_same_time_are_set_one_after_the_o
         "SELECT version FROM notification.preference_change WHERE tenant = %s ORDER BY version", [office.tenant]
     )
     assert [row["version"] for row in await versions.fetchall()] == list(range(1, 9))
+
+
+async def test_each_endpoint_has_its_first_message_claimed_before_any_has_its_second(office: PostOffice) -> None:
+    for number in range(3):
+        await office.enter(f"customer-{number}", accounts=(f"A{number}",), webhook_url=f"http://127.0.0.{number + 1}/hook")
+        await office.apply(*(office.event(creditor=f"A{number}") for _ in range(3)))
+        office.now += SECOND
+    claimed = await office.queue.claim(now=office.now, lease=MINUTE, at_most=3, per_endpoint=2, rooms={})
+    assert sorted(message.customer_id for message in claimed) == ["customer-0", "customer-1", "customer-2"]
+    rest = await office.queue.claim(now=office.now, lease=MINUTE, at_most=9, per_endpoint=9, rooms={"127.0.0.1:80": 0, "127.0.0.2:80": 1})
+    assert sorted(message.customer_id for message in rest) == ["customer-1", "customer-2", "customer-2"]
+
+
+async def test_who_has_lost_a_message_can_neither_delay_nor_kill_it(office: PostOffice) -> None:
+    await office.enter()
+    await office.tell()
+    queue = office.queue
+    (first,) = await queue.claim(now=office.now, lease=MINUTE, at_most=1, per_endpoint=1, rooms={})
+    assert await queue.claim(now=office.now + SECOND, lease=MINUTE, at_most=1, per_endpoint=1, rooms={}) == ()
+    office.now += MINUTE
+    (second,) = await queue.claim(now=office.now, lease=MINUTE, at_most=1, per_endpoint=1, rooms={})
+    assert (first.attempts, second.attempts) == (1, 2)
+
+    await queue.failed(first, error="late", not_before=office.now + dt.timedelta(days=9))
+    await queue.dead(first, error="late", endpoint_gone=False, now=office.now)
+    await queue.postponed(first, not_before=office.now)
+    message = await office.message()
+    assert (message["status"], message["not_before"], message["last_error"]) == ("waiting", office.now + MINUTE, None)
+
+    await queue.delivered(first, now=office.now)
+    assert (await office.message())["status"] == "delivered", "what is delivered is delivered, whoever has it"
+    await queue.failed(second, error="late", not_before=office.now)
+    assert (await office.message())["status"] == "delivered"
 
 
 async def test_the_check_finds_nothing_wrong_with_what_the_application_may_do(office: PostOffice) -> None:
