@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from consumers import audit, balance, mis, statement
+from consumers import audit, balance, mis, notification, statement
 from consumers.member import Surroundings
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
@@ -30,9 +30,10 @@ GROUPS: Final[dict[str, Callable[[Surroundings], Member]]] = {
     audit.GROUP: audit.audit_member,
     statement.GROUP: statement.statement_member,
     mis.GROUP: mis.mis_member,
+    notification.GROUP: notification.notification_member,
     balance.GROUP: balance.balance_member,
 }
-_POOL_SIZE: Final = 3
+_POOL_SIZE: Final = 4
 """A member applies one batch at a time; what runs beside it seldom needs a connection."""
 _EXIT_CONFIGURATION: Final = 2
 

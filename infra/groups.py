@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infra.notifications.templates import MessageTemplates
 from infra.postgres.mis import MisEffects
+from infra.postgres.notifications import NotificationEffects
 from infra.postgres.statement_lines import StatementEffects
-from ledger.events import TOPIC_BALANCE_UPDATED, TOPICS
+from ledger.events import TOPIC_BALANCE_UPDATED, TOPIC_TRANSACTION_FINISHED, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from infra.postgres.consumption import EventHandler
+    from infra.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Group:
     name: str
     """Of its schema, too."""
     topics: tuple[str, ...]
-    handler: Callable[[], EventHandler] | None
+    handler: Callable[[Settings], EventHandler] | None
     """None: it appends everything (audit), and holds nothing."""
 
     @property
@@ -31,12 +34,17 @@ class Group:
         return f"{self.name}.record" if self.handler is None else f"{self.name}.applied_event"
 
 
+def _notification(settings: Settings) -> NotificationEffects:
+    return NotificationEffects(MessageTemplates(settings.notification_templates))
+
+
 GROUPS: Final = {
     group.name: group
     for group in (
         Group("audit", TOPICS, None),
-        Group("statement", (TOPIC_BALANCE_UPDATED,), StatementEffects),
-        Group("mis", TOPICS, MisEffects),
+        Group("statement", (TOPIC_BALANCE_UPDATED,), lambda _: StatementEffects()),
+        Group("mis", TOPICS, lambda _: MisEffects()),
+        Group("notification", (TOPIC_TRANSACTION_FINISHED,), _notification),
     )
 }
 """By name. A group's members are in :mod:`consumers`."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.approvals import LONGEST_EXPIRY
 from ledger.closings import StatementPeriod
 from ledger.commands import MIN_SECRET_BYTES
+from ledger.deliveries import MOST_ATTEMPTS
 from ledger.errors import InvalidInputError
 from ledger.waits import ApprovalThresholds, WaitingRules
 
@@ -39,7 +40,7 @@ class MetricsAddress(NamedTuple):
 DEFAULT_TASK_QUEUE = "casaflow-transactions"
 
 
-ALL_GROUPS: Final = ("audit", "statement", "mis", "balance")
+ALL_GROUPS: Final = ("audit", "statement", "mis", "notification", "balance")
 """The consumer groups; those with a store in PostgreSQL are in :mod:`infra.groups`."""
 
 
@@ -224,6 +225,39 @@ class Settings(BaseSettings):
             time_zone=ZoneInfo(self.time_zone),
             most_days_ahead=self.execution_days_ahead,
         )
+
+    smtp_host: str | None = None
+    """The SMTP server that takes e-mails to customers; not set: they wait."""
+    smtp_port: int | None = Field(default=None, ge=1, le=_LARGEST_PORT)
+    """Unless set: 587 with ``starttls``, 465 with ``tls``, 25 with ``none``."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """``starttls``: an unencrypted beginning, and refused where the server doesn't offer it. ``tls``: from the first byte on."""
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: str | None = None
+    """Whom e-mails are from: an address, or ``Bank <no-reply@bank.example>``. Needed with `smtp_host`."""
+    smtp_ca: Path | None = None
+    """PEM file of the authorities that the SMTP server's certificate is checked against; unless given, the machine's own."""
+    smtp_timeout_seconds: float = Field(default=30.0, gt=0, le=60)
+    """Of one attempt to deliver an e-mail."""
+    webhook_allow_private: bool = False
+    """Whether webhooks may go to private, link-local and loopback addresses, and there by plain http. For tests, and for receivers within
+    the bank's own network; otherwise a customer's URL could reach what only this network may."""
+    webhook_timeout_seconds: float = Field(default=20.0, gt=0, le=60)
+    """Of one attempt to deliver a webhook."""
+    notification_templates: Path | None = None
+    """Folder of the bank's own templates of e-mails, ``<language>/<kind>.txt`` and ``.html``; what it lacks is as shipped."""
+    notifications_at_once: int = Field(default=32, ge=1, le=500)
+    """Messages that a member of the group notification has on their way at one time."""
+    notification_attempts: int = Field(default=MOST_ATTEMPTS, ge=1, le=MOST_ATTEMPTS)
+    """After so many failed attempts a message is dead, until an operator has it replayed."""
+
+    @model_validator(mode="after")
+    def _smtp_has_a_sender(self) -> Self:
+        if self.smtp_host is not None and self.smtp_from is None:
+            message = "CASAFLOW_SMTP_FROM must be set beside CASAFLOW_SMTP_HOST"
+            raise ValueError(message)
+        return self
 
     metrics_address: Annotated[MetricsAddress | None, NoDecode] = None
     """``host:port``, or a port alone for loopback, where a worker serves ``/metrics``; not set: it serves none. The API serves them

@@ -264,6 +264,17 @@ class StandingOrderEndedError(ImpossibleChangeError):
         super().__init__(message, field="status", value=wanted, rule=f"must not change once a standing order is {status}")
 
 
+class MessageNotDeadError(ConflictError):
+    """Only a message that nothing more is tried for can be replayed."""
+
+    code: ClassVar[str] = "message-not-dead"
+
+    def __init__(self, *, message_id: str, status: str) -> None:
+        self.message_id = message_id
+        self.status = status
+        super().__init__(f"message {message_id} is {status}; only a dead one can be replayed")
+
+
 class ForbiddenError(CasaflowError):
     """Whoever asks is known, and may not do this. A subclass for each reason."""
 

@@ -140,6 +140,11 @@ def balance_event_id(tenant: str, account_id: str, version: int, as_of: dt.datet
     return _derived("balance", tenant, account_id, str(version), as_of.isoformat())
 
 
+def notification_id(event: str, customer_id: str, channel: str) -> str:
+    """The id of the message that tells a customer of an event by one channel: however often the event is read, it is one message."""
+    return _derived("notification", event, customer_id, channel)
+
+
 def quote_id(*, source: str, as_of: dt.date, base: str, quote: str, rate: Decimal) -> str:
     """The id of a quotation."""
     return _derived("quote", source, as_of.isoformat(), base, quote, str(rate))

@@ -32,6 +32,7 @@ from starter import (
     explain_commands,
     maintenance_commands,
     mis_commands,
+    notification_commands,
     operator_commands,
     promote_commands,
     stack_commands,
@@ -73,6 +74,7 @@ event_commands.register(app)
 audit_commands.register(app)
 standing_order_commands.register(app)
 mis_commands.register(app)
+notification_commands.register(app)
 
 Tenant = Annotated[str, typer.Option(help="The tenant that the key belongs to.")]
 InFlight = Annotated[int, typer.Option(min=1, max=1000, help="Transactions at one time.")]

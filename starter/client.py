@@ -11,6 +11,7 @@ import httpx
 
 from ledger.errors import CasaflowError, InvalidInputError
 from ledger.ids import parse_account_id, parse_transaction_id
+from ledger.notifications import parse_customer_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -126,6 +127,27 @@ class ApiClient:
         """Pause, resume or cancel a standing order."""
         return await self._send(lambda: self._http.post(f"{_order_path(order_id)}/{change}", json=body))
 
+    async def notification_preferences(self, customer_id: str) -> dict[str, Any]:
+        """What a customer is told, and how."""
+        return await self._send(lambda: self._http.get(_preferences_path(customer_id)))
+
+    async def set_notification_preferences(self, customer_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Say what a customer is told from now on."""
+        return await self._send(lambda: self._http.put(_preferences_path(customer_id), json=body))
+
+    async def disable_notification_preferences(self, customer_id: str) -> dict[str, Any]:
+        """Tell a customer nothing more."""
+        return await self._send(lambda: self._http.delete(_preferences_path(customer_id)))
+
+    async def notifications(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of messages to customers; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/notifications", params=query))
+
+    async def replay_notification(self, message_id: str, reason: str) -> dict[str, Any]:
+        """Have a dead message sent again."""
+        path = f"/v1/notifications/{parse_transaction_id(message_id, field='message_id')}/replay"
+        return await self._send(lambda: self._http.post(path, json={"reason": reason}))
+
     async def balance(self, account_id: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         """An account's balance now; with a query of ``at`` or ``value_date``, as of then."""
         return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/balance", params=query))
@@ -225,6 +247,10 @@ def _account_path(account_id: str) -> str:
 
 def _hold_path(hold_id: str) -> str:
     return f"/v1/holds/{parse_transaction_id(hold_id, field='hold_id')}"
+
+
+def _preferences_path(customer_id: str) -> str:
+    return f"/v1/customers/{parse_customer_id(customer_id)}/notifications"
 
 
 def _order_path(order_id: str) -> str:

@@ -67,8 +67,8 @@ def lag(as_json: Json = False) -> None:
 def dead_letters(group: GroupName, as_json: Json = False) -> None:
     """List what a group holds: events that it could not handle, and those of the same key that wait. Exit code 1 if there are any."""
 
-    async def work(_: Settings, database: Database) -> list[HeldEvent]:
-        return await _replays(database, _group(group)).held(at_most=_MOST_SHOWN)
+    async def work(settings: Settings, database: Database) -> list[HeldEvent]:
+        return await _replays(settings, database, _group(group)).held(at_most=_MOST_SHOWN)
 
     found = on_stores(work)
     if as_json:
@@ -147,8 +147,8 @@ def skip(
     if not event.isdecimal():
         event = parse_transaction_id(event, field="event")
 
-    async def work(_: Settings, database: Database) -> Replayed | None:
-        return await _replays(database, _group(group)).skip(event, by=_operator(), reason=reason)
+    async def work(settings: Settings, database: Database) -> Replayed | None:
+        return await _replays(settings, database, _group(group)).skip(event, by=_operator(), reason=reason)
 
     done = on_stores(work)
     _show_replayed([done] if done is not None else [], as_json=as_json)
@@ -157,8 +157,8 @@ def skip(
 def _replay_held(group: str, event: str | None, *, as_json: bool) -> None:
     identifier = parse_transaction_id(event, field="--event") if event is not None else None
 
-    async def work(_: Settings, database: Database) -> list[Replayed]:
-        replays = _replays(database, _group(group))
+    async def work(settings: Settings, database: Database) -> list[Replayed]:
+        replays = _replays(settings, database, _group(group))
         keys = await replays.blocked() if identifier is None else [await replays.key_of(identifier)]
         return [await replays.replay(key, by=_operator()) for key in keys]
 
@@ -202,14 +202,14 @@ def _group(name: str) -> Group:
     return GROUPS[name]
 
 
-def _replays(database: Database, group: Group) -> Replays:
+def _replays(settings: Settings, database: Database, group: Group) -> Replays:
     from infra.postgres.replays import Replays  # noqa: PLC0415  as above
 
     if group.handler is None:
         raise InvalidInputError(
             field="GROUP", value=group.name, rule="must be a group that can hold events; this one appends whatever comes"
         )
-    return Replays(database, group.handler(), consumer_group=group.name)
+    return Replays(database, group.handler(settings), consumer_group=group.name)
 
 
 def _offsets(database: Database, group: Group) -> StoredOffsets:

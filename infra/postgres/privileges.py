@@ -42,6 +42,10 @@ _OF_A_GROUP: Final = {
     ("held_event", "INSERT"): f"topic partition offset key event_id type subject raw_record {_HELD_EVENT}",
     ("held_event", "UPDATE"): f"{_HELD_EVENT} changed_at told_at",
 }
+_PREFERENCE: Final = "accounts email webhook_url webhook_secrets wishes enabled webhook_gone since version"
+_MESSAGE: Final = (
+    "message_id tenant event_id transaction_id customer_id channel kind endpoint address subject body body_html not_before created_at"
+)
 
 WRITABLE_COLUMNS: Final = {
     key: frozenset(columns.split())
@@ -77,6 +81,12 @@ WRITABLE_COLUMNS: Final = {
         ("mis.entry_total", "INSERT"): "tenant hour currency kind leg band balance_band entries amount",
         ("mis.entry_total", "UPDATE"): "entries amount",
         **{(f"{group}.{table}", verb): columns for group in _GROUPS for (table, verb), columns in _OF_A_GROUP.items()},
+        ("notification.preference", "INSERT"): f"tenant customer_id {_PREFERENCE}",
+        ("notification.preference", "UPDATE"): _PREFERENCE,
+        ("notification.preference_change", "INSERT"): "tenant customer_id version action by at",
+        ("notification.message", "INSERT"): _MESSAGE,
+        ("notification.message", "UPDATE"): "address status attempts not_before lease last_error delivered_at",
+        ("notification.replay", "INSERT"): "message_id number by reason at attempts last_error",
     }.items()
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
@@ -95,6 +105,8 @@ _TRIGGERS: Final = (
     ("audit.record", "insert_only"),
     ("statement.line", "insert_only"),
     ("statement.closed", "insert_only"),
+    ("notification.preference_change", "insert_only"),
+    ("notification.replay", "insert_only"),
     ("online_balance", "never_unfold"),
 )
 _CHECKS: Final = (

@@ -17,6 +17,8 @@ from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.mis import PostgresMis
+from infra.postgres.notification_messages import PostgresMessages
+from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
@@ -37,6 +39,7 @@ from starter.api import (
     holds,
     metrics,
     mis,
+    notifications,
     openapi,
     problems,
     rates,
@@ -51,6 +54,7 @@ from starter.api.watch import Watch
 from starter.commands import Commands
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
+from starter.notifications import NotificationDesk
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -95,6 +99,12 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             holds=known_holds,
             standing_orders=StandingOrderDesk(
                 orders, StandingOrderKeeper(orders, temporal.client, task_queue=settings.task_queue), known_accounts
+            ),
+            notifications=NotificationDesk(
+                PostgresNotificationPreferences(database),
+                PostgresMessages(database),
+                known_accounts,
+                allow_private=settings.webhook_allow_private,
             ),
             hold_starter=HoldStarter(
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
@@ -150,6 +160,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         approvals,
         event_types,
         mis,
+        notifications,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

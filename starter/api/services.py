@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
+    from starter.notifications import NotificationDesk
     from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -55,6 +56,7 @@ class Services:
     starter: TransactionStarter
     explanations: Explanations
     standing_orders: StandingOrderDesk
+    notifications: NotificationDesk
     commands: Commands
 
 

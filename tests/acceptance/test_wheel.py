@@ -38,12 +38,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_has_the_packages_with_their_sql_and_examples_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_has_the_packages_with_their_sql_examples_and_templates_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
     assert tops == PACKAGES
     assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
-    on_disk = {str(path.relative_to(ROOT)) for pattern in ("*.sql", "kafka/examples/*.txt") for path in (ROOT / "infra").rglob(pattern)}
+    templates = (ROOT / "infra" / "notifications" / "templates").rglob("*.*")
+    with_code = (path for pattern in ("*.sql", "kafka/examples/*.txt") for path in (ROOT / "infra").rglob(pattern))
+    on_disk = {str(path.relative_to(ROOT)) for path in (*with_code, *templates)}
+    assert any(name.endswith("/cs/credit.html") for name in on_disk)
     assert on_disk <= set(names)
     assert any(name.startswith("infra/kafka/examples/") for name in on_disk)
 

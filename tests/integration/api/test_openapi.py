@@ -37,6 +37,11 @@ STATUSES = {
     ("post", "/v1/standing-orders/{order_id}/cancel"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/mis/transactions"): {"200", "422"},
     ("get", "/v1/mis/entries"): {"200", "422"},
+    ("put", "/v1/customers/{customer_id}/notifications"): {"200", "413", "422"},
+    ("get", "/v1/customers/{customer_id}/notifications"): {"200", "404", "422"},
+    ("delete", "/v1/customers/{customer_id}/notifications"): {"200", "404", "422"},
+    ("get", "/v1/notifications"): {"200", "422"},
+    ("post", "/v1/notifications/{message_id}/replay"): {"200", "404", "409", "413", "422"},
     ("get", "/v1/rates"): {"200", "404", "422"},
     ("get", "/v1/event-types"): {"200"},
 }
