@@ -6,6 +6,7 @@ Each process gets one :class:`Settings`, made once in its composition root and h
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -283,6 +284,23 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+
+_FILES = (
+    "payload_keys_file",
+    "temporal_tls_ca",
+    "temporal_tls_cert",
+    "temporal_tls_key",
+    "kafka_tls_ca",
+    "kafka_tls_cert",
+    "kafka_tls_key",
+)
+
+
+def absolute_files() -> dict[str, str]:
+    """The environment variables that name files, as a process that is started in another folder needs them."""
+    names = [f"CASAFLOW_{field.upper()}" for field in _FILES]
+    return {name: str(Path(path).absolute()) for name in names if (path := os.environ.get(name))}
 
 
 def _secrets_of(value: SecretStr) -> tuple[bytes, ...]:

@@ -227,7 +227,9 @@ def _accounts(records: Iterable[Record]) -> list[tuple[str, str]]:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
-    return UnavailableError(part="kafka", detail=str(error) or type(error).__name__)
+    # aiokafka wraps what it did not expect of a broker's answer, and says only that it did not.
+    unexpected = f" ({error.__cause__!r})" if isinstance(error, KafkaError) and error.__cause__ is not None else ""
+    return UnavailableError(part="kafka", detail=f"{str(error) or type(error).__name__}{unexpected}")
 
 
 def _retrieve(delivery: asyncio.Future[Any]) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from infra.settings import absolute_files
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, is_locked
 from infra.stack.model import Health, StackError, StackHome, StackInfo, write_private
@@ -78,7 +79,7 @@ def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
             child = subprocess.Popen(
                 [sys.executable, "-m", "infra.stack.supervisor"],
                 cwd=places.path,
-                env={**os.environ, "CASAFLOW_HOME": str(places.path), "PYTHONSAFEPATH": "1"},
+                env={**os.environ, **absolute_files(), "CASAFLOW_HOME": str(places.path), "PYTHONSAFEPATH": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -21,6 +21,7 @@ from infra.kafka.connection import KafkaConnection, check_security, connection_o
 from infra.kafka.topics import TopicPolicy, ensure_topics, topic_policy_of
 from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
+from infra.settings import absolute_files
 from infra.stack import kafka, temporal
 from infra.stack.model import StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
@@ -110,12 +111,10 @@ class Servers:
             "CASAFLOW_API_PORT": str(self.ports["api"]),
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
+            # All else they have from this process's own environment; but they run in another folder.
+            **absolute_files(),
         }
         environment["CASAFLOW_WORKER_DEPLOYMENT"], environment["CASAFLOW_WORKER_BUILD_ID"] = self.deployment
-        # All else about Kafka they have from this process's own environment; but in another folder, where a relative path is wrong.
-        for name in ("kafka_tls_ca", "kafka_tls_cert", "kafka_tls_key"):
-            if (path := getattr(self.settings, name)) is not None:
-                environment[f"CASAFLOW_{name.upper()}"] = str(path.absolute())
         # Without a network there are only the rates that came with the wheel, and they age with it. Each leg records its rate's date.
         if "rates_source" not in given:
             environment["CASAFLOW_RATES_SOURCE"] = "ecb-history"

@@ -9,7 +9,7 @@ import pytest
 
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.kafka.topics import TopicPolicy, topic_policy_of
-from infra.settings import Settings
+from infra.settings import Settings, absolute_files
 from ledger.errors import InvalidInputError
 from tests.unit.temporal.certificates import Authority
 
@@ -84,3 +84,13 @@ def test_a_topic_has_as_many_copies_as_the_settings_say(given: dict[str, Any], e
 def test_more_copies_in_step_than_there_are_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"CASAFLOW_KAFKA_MIN_INSYNC_REPLICAS must not be greater than .* 2"):
         topic_policy_of(settings(kafka_replication_factor=2, kafka_min_insync_replicas=3), embedded=False)
+
+
+def test_a_process_in_another_folder_finds_the_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASAFLOW_KAFKA_TLS_CA", "ca.pem")
+    monkeypatch.setenv("CASAFLOW_TEMPORAL_TLS_KEY", "/keys/temporal.key")
+    found = absolute_files()
+    assert found["CASAFLOW_KAFKA_TLS_CA"] == str(tmp_path / "ca.pem")
+    assert found["CASAFLOW_TEMPORAL_TLS_KEY"] == "/keys/temporal.key"
+    assert "CASAFLOW_KAFKA_TLS_KEY" not in found
