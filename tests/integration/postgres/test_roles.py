@@ -45,6 +45,12 @@ TABLES = (
     "audit.chain",
     "audit.consumer_offset",
     "audit.record",
+    *(f"{group}.{table}" for group in ("statement", "mis", "notification") for table in ("consumer_offset", "applied_event", "held_event")),
+    "statement.line",
+    "statement.closed",
+    "statement.closing_run",
+    "mis.transaction_total",
+    "mis.entry_total",
     "notification.preference",
     "notification.preference_change",
     "notification.message",
@@ -70,7 +76,7 @@ async def _columns(bank: Bank, table: str) -> list[str]:
 async def test_the_list_of_tables_is_whole(bank: Bank) -> None:
     found = await bank.select(
         "SELECT CAST(c.oid AS regclass)::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname IN ('public', 'audit', 'notification') AND c.relkind IN ('r', 'p')"
+        " WHERE n.nspname IN ('public', 'audit', 'statement', 'mis', 'notification') AND c.relkind IN ('r', 'p')"
     )
     assert {row["name"] for row in found} == set(TABLES)
 
