@@ -33,11 +33,20 @@ _POOL_SIZE: Final = 3
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(groups: Sequence[str], settings: Settings, *, bootstrap_servers: str, postgres_url: str) -> None:
-    """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished."""
+async def consume(groups: Sequence[str], settings: Settings, *, bootstrap_servers: str, postgres_url: str, prefix: str = "") -> None:
+    """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished.
+
+    Args:
+        groups: names in :data:`GROUPS`.
+        settings: of this process.
+        bootstrap_servers: comma-separated ``host:port`` list.
+        postgres_url: where the groups' schemas are.
+        prefix: see :attr:`consumers.member.Surroundings.prefix`.
+    """
     databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role) for _ in groups]
     members = [
-        GROUPS[group](Surroundings(settings, bootstrap_servers, database)) for group, database in zip(groups, databases, strict=True)
+        GROUPS[group](Surroundings(settings, bootstrap_servers, database, prefix))
+        for group, database in zip(groups, databases, strict=True)
     ]
 
     def stop() -> None:
