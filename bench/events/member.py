@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -10,14 +11,17 @@ from consumers.__main__ import consume
 from infra.logs import configure_logging
 from infra.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main(group: str, prefix: str) -> None:
+
+def main(arguments: Sequence[str]) -> None:
     """Consume until SIGTERM, as ``python -m consumers GROUP`` does.
 
     Args:
-        group: its name.
-        prefix: what the names of the group and its topics begin with.
+        arguments: the group's name, and what its own name and those of its topics begin with on the broker.
     """
+    group, prefix = arguments
     settings = Settings()
     configure_logging(settings)
     if settings.postgres_url is None or settings.kafka_bootstrap_servers is None:
@@ -34,4 +38,4 @@ def main(group: str, prefix: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

@@ -93,6 +93,17 @@ class Place:
     prefix: str
     """What its topics and groups begin with on the broker."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process of a member; what is set outside for casaflow is not meant for it."""
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("CASAFLOW_")}
+        return {
+            **outside,
+            "CASAFLOW_POSTGRES_URL": self.database_url,
+            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka,
+            "CASAFLOW_LOG_LEVEL": "WARNING",
+        }
+
     async def ends(self) -> dict[Partition, int]:
         """Where its topics end."""
         return await end_offsets(self.servers.kafka, [self.prefix + topic for topic in TOPICS])
@@ -104,15 +115,9 @@ class Place:
         Raises:
             BenchError: it ended by itself.
         """
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("CASAFLOW_")}
-        settings = {
-            "CASAFLOW_POSTGRES_URL": self.database_url,
-            "CASAFLOW_KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka,
-            "CASAFLOW_LOG_LEVEL": "WARNING",
-        }
         with tempfile.TemporaryFile() as said:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "bench.events.member", group, self.prefix, env={**outside, **settings}, stderr=said, stdout=said
+                sys.executable, "-P", "-m", "bench.events.member", group, self.prefix, env=self.environment, stderr=said, stdout=said
             )
             try:
                 yield
