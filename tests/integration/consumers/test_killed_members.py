@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psutil
 import pytest
@@ -25,8 +25,8 @@ from bench.events.place import Place, Servers, Watch
 from bench.ledger.server import database_url, own_database
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.migrate import upgrade
-from ledger.events import TOPIC_BALANCE_UPDATED
 from tests.integration.consumers.conftest import administration, broken_chains, rows, until
+from tests.integration.consumers.stores import GROUPS, Group, counted_repeats, differences, effects
 from tests.integration.forking import Forker
 from tests.stack_fixtures import RunningStack
 
@@ -35,51 +35,6 @@ REPEATED_OF_TEN = 1
 """Of ten events so many are there twice, or more often."""
 MOST_SECONDS_TO_A_KILL = 0.25
 """About what a member takes to be handed records, and to apply them."""
-
-_OF_AUDIT: Final = """
-    SELECT CAST(coalesce(o.event_id, r.event_id) AS text) AS event_id, o.event_id IS NULL AS made_up, r.event_id IS NULL AS missing
-      FROM event_outbox o
-      FULL JOIN audit.record r USING (event_id)
-     WHERE (o.topic, o.type, o.key, o.source, o.subject, o.time, o.payload)
-           IS DISTINCT FROM (r.topic, r.type, r.key, r.source, r.subject, r.time, r.payload)
-"""
-_OF_STATEMENT: Final = f"""
-    SELECT coalesce(e.account_id, l.account_id) AS account_id, transaction_id, leg, e.amount, l.amount AS line_amount
-      FROM (SELECT tenant, account_id, transaction_id, leg, 'credit' AS direction, currency, amount, posted_at, value_date,
-                   CAST(NULL AS bigint) AS version
-              FROM offline_entry
-             UNION ALL
-            SELECT tenant, account_id, transaction_id, leg, 'debit', currency, amount, posted_at, value_date, version
-              FROM online_entry) AS e
-      FULL JOIN statement.line l USING (tenant, account_id, transaction_id, leg)
-     WHERE (e.direction, e.currency, e.amount, e.posted_at, e.value_date, e.version)
-           IS DISTINCT FROM (l.direction, l.currency, l.amount, l.booked_at, l.value_date, l.version)
-     UNION ALL
-    SELECT o.key, coalesce(CAST(o.subject AS uuid), a.event_id), o.type, NULL, NULL
-      FROM (SELECT * FROM event_outbox WHERE topic LIKE '%%{TOPIC_BALANCE_UPDATED}') AS o
-      FULL JOIN statement.applied_event a USING (event_id)
-     WHERE o.event_id IS NULL OR a.event_id IS NULL OR o.topic <> a.topic
-"""  # noqa: S608  constants
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group that is put to the test."""
-
-    name: str
-    events_per_transaction: int
-    """How many of a transaction's events it reads."""
-    differences: str
-    """SQL on a database with the ledger and the group's store: the rows by which they differ."""
-    effects: str
-    """The table with one row for each event that had its effect."""
-
-
-# A group is one more line here; where `infra/postgres/proof.py` has rules for it, their queries are its differences.
-GROUPS: Final = {
-    "audit": Group("audit", EVENTS_PER_TRANSACTION, _OF_AUDIT, "audit.record"),
-    "statement": Group("statement", 1, _OF_STATEMENT, "statement.line"),
-}
 
 
 class Members:
@@ -250,9 +205,7 @@ async def test_what_killed_members_leave_is_what_the_ledger_says(
 
 
 def _assert_equal(url: str, group: Group, events: int, *, records: int) -> None:
-    assert rows(url, group.differences) == []
-    assert rows(url, f"SELECT count(*) AS effects FROM {group.effects}") == [{"effects": events}]  # noqa: S608  a constant
-    repeats = rows(url, f"SELECT CAST(sum(repeats) AS integer) AS repeats FROM {group.name}.consumer_offset")  # noqa: S608
-    assert repeats == [{"repeats": records - events}]
-    assert records > events
+    assert differences(url, group) == []
+    assert effects(url, group) == events
+    assert counted_repeats(url, group) == records - events > 0
     assert broken_chains(url) == []
