@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from bench.ledger.server import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class AnyCase(Protocol):
@@ -38,6 +38,7 @@ def read_options(
     seconds: float,
     quick_seconds: float,
     about_seconds: str = "",
+    further: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.Namespace:
     """The options that were given; ends the process where they are wrong, or only ask for help or the list.
 
@@ -49,6 +50,7 @@ def read_options(
         seconds: unless given, of each measurement in each round.
         quick_seconds: the same of a quick run.
         about_seconds: what else is to be said of them.
+        further: adds options that only this benchmark has.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -58,6 +60,8 @@ def read_options(
     parser.add_argument("--list", action="store_true", help="print the names of the cases, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="one short round of the cases that the ratios need: to see that it runs")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw a picture (PNG, or SVG by its ending)")
+    if further is not None:
+        further(parser)
     options = parser.parse_args()
     if options.rounds is None:
         options.rounds = 1 if options.quick else rounds

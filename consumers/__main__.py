@@ -38,10 +38,18 @@ _POOL_SIZE: Final = 4
 _EXIT_CONFIGURATION: Final = 2
 
 
-async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaConnection, postgres_url: str) -> None:
-    """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished."""
+async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaConnection, postgres_url: str, prefix: str = "") -> None:
+    """Be a member of each group until SIGTERM or SIGINT; the batches at hand are finished.
+
+    Args:
+        groups: names in :data:`GROUPS`.
+        settings: of this process.
+        servers: where Kafka is, and how it is reached.
+        postgres_url: where the groups' schemas are.
+        prefix: see :attr:`consumers.member.Surroundings.prefix`.
+    """
     databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role) for _ in groups]
-    members = [GROUPS[group](Surroundings(settings, servers, database)) for group, database in zip(groups, databases, strict=True)]
+    members = [GROUPS[group](Surroundings(settings, servers, database, prefix)) for group, database in zip(groups, databases, strict=True)]
 
     def stop() -> None:
         for member in members:

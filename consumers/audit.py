@@ -17,5 +17,7 @@ GROUP: Final = "audit"
 
 def audit_member(given: Surroundings) -> GroupMember:
     """A member of the audit group; it reads both topics. What is no event is appended too, so nothing stands aside."""
-    effects = AuditEffects(given.database, consumer_group=GROUP)
-    return GroupMember(ConsumerLoop(given.servers, group=GROUP, topics=TOPICS, effects=effects))
+    name = given.named(GROUP)
+    effects = AuditEffects(given.database, consumer_group=name)
+    topics = [given.named(topic) for topic in TOPICS]
+    return GroupMember(ConsumerLoop(given.servers, group=name, topics=topics, effects=effects))

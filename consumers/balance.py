@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from infra.kafka.balance_topic import BalanceLoop
 from infra.postgres.balance_states import PostgresBalanceStates
+from ledger.balances import TOPIC_BALANCE
+from ledger.events import TOPIC_BALANCE_UPDATED
 
 if TYPE_CHECKING:
     from consumers.member import Surroundings
@@ -15,4 +17,10 @@ GROUP: Final = "balance"
 
 def balance_member(given: Surroundings) -> BalanceLoop:
     """A member of the balance group. It has no store: its offsets are Kafka's, committed with what it writes."""
-    return BalanceLoop(given.servers, PostgresBalanceStates(given.database), group=GROUP)
+    return BalanceLoop(
+        given.servers,
+        PostgresBalanceStates(given.database),
+        group=given.named(GROUP),
+        source=given.named(TOPIC_BALANCE_UPDATED),
+        topic=given.named(TOPIC_BALANCE),
+    )

@@ -25,6 +25,12 @@ class Surroundings(NamedTuple):
     settings: Settings
     servers: KafkaConnection
     database: Database
+    prefix: str = ""
+    """What the names of the group and of its topics begin with on the broker: benchmarks and tests have their own beside those in use."""
+
+    def named(self, name: str) -> str:
+        """What a group or a topic is called on the broker."""
+        return self.prefix + name
 
 
 class Member(Protocol):
@@ -71,7 +77,8 @@ def member_of(
     group: str, topics: Sequence[str], handler: EventHandler, given: Surroundings, *beside: Callable[[], Coroutine[None, None, None]]
 ) -> GroupMember:
     """A member of a group that applies each event once, and holds what it can't handle."""
-    store = GroupStore(given.database, handler, consumer_group=group)
-    letters = DeadLetterRelay(given.servers, group=group, held=store.held)
-    loop = ConsumerLoop(given.servers, group=group, topics=topics, effects=store)
+    name = given.named(group)
+    store = GroupStore(given.database, handler, consumer_group=name)
+    letters = DeadLetterRelay(given.servers, group=name, held=store.held)
+    loop = ConsumerLoop(given.servers, group=name, topics=[given.named(topic) for topic in topics], effects=store)
     return GroupMember(loop, (letters.keep_up, *beside))

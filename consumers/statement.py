@@ -22,9 +22,10 @@ def statement_member(given: Surroundings) -> GroupMember:
     closer = StatementCloser(
         StatementClosing(given.database),
         LedgerHorizon(given.database),
-        StoredOffsets(given.database, schema=StatementEffects.schema, consumer_group=GROUP),
+        StoredOffsets(given.database, schema=StatementEffects.schema, consumer_group=given.named(GROUP)),
         servers=given.servers,
         period=given.settings.statement_period,
         time_zone=given.settings.time_zone,
+        topic=given.named(TOPIC_BALANCE_UPDATED),
     )
     return member_of(GROUP, (TOPIC_BALANCE_UPDATED,), StatementEffects(), given, closer.keep_up)

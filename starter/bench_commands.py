@@ -45,6 +45,12 @@ def workflow(context: typer.Context) -> None:
 
 
 @bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def events(context: typer.Context) -> None:
+    """Events published and applied by each group beside a plain aiokafka loop, and the lag at a constant load. Its options: --help."""
+    _run("bench.events", context.args)
+
+
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
 def rules(context: typer.Context) -> None:
     """What the shared rules lock, and the lock of a maximum balance, cost a credit. Its options: --help."""
     _run("bench.rules", context.args)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.ledger.cases import Figures, Throughput, Tpcb
 from bench.ledger.loads import Mix
 from bench.ledger.ratios import GOALS, locked_row_best, ratios
 from bench.ledger.sides import SideName
 from bench.rounds import Rounds
+from bench.tables import console, figures_of, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from bench.ledger.cases import Case
 
 _PRINTED_WIDTH: Final = 160
@@ -75,39 +75,24 @@ def as_json(report: Report, cases: tuple[Case, ...]) -> str:
         "versions": report.versions,
         "rows_of_a_lone_leg": report.rows,
         "rows_per_leg": rows,
-        "figures": {
-            name: {
-                figure: {"median": round(median, 3), "rounds": [round(of_round[figure], 3) for of_round in report.rounds[name]]}
-                for figure, median in figures.items()
-            }
-            for name, figures in found.items()
-        },
+        "figures": figures_of(report),
     }
     return json.dumps(content, indent=1)
 
 
 def show(report: Report, cases: tuple[Case, ...]) -> None:
     """Print the tables."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PRINTED_WIDTH)
+    screen = console(printed_width=_PRINTED_WIDTH)
     found = report.medians
-    console.print(_rates(report, cases, found))
+    screen.print(_rates(report, cases, found))
     if "one fsync" in found:
-        console.print(f"one fsync in this run: {found['one fsync']['fsync_ms']:.2f} ms", highlight=False)
-    console.print()
-    console.print(_others(report, cases, found))
-    console.print()
-    console.print(_ratios(found))
+        screen.print(f"one fsync in this run: {found['one fsync']['fsync_ms']:.2f} ms", highlight=False)
+    screen.print()
+    screen.print(_others(report, cases, found))
+    screen.print()
+    screen.print(_ratios(found))
     server = ", ".join(f"{name} {value}" for name, value in {**report.server, **report.versions}.items())
-    console.print(f"\n{server}", highlight=False)
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number == 0 else "right")
-    return table
+    screen.print(f"\n{server}", highlight=False)
 
 
 def _rates(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -> Table:
@@ -115,13 +100,13 @@ def _rates(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -
         best = locked_row_best(found)
     except KeyError:
         best = None
-    table = _table("case", "rows", "per second", "lowest", "highest", "p50 ms", "p99 ms", "x locked row")
+    shown = table("case", "rows", "per second", "lowest", "highest", "p50 ms", "p99 ms", "x locked row")
     for case in cases:
         if not isinstance(case, Throughput | Tpcb) or case.name not in found:
             continue
         figures, of_rounds = found[case.name], report.rounds[case.name]
         rate = "legs_per_second" if "legs_per_second" in figures else "transactions_per_second"
-        table.add_row(
+        shown.add_row(
             case.name,
             f"{report.rows_of(case):g}",
             f"{figures[rate]:,.0f}",
@@ -131,23 +116,23 @@ def _rates(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -
             f"{figures['p99_ms']:.2f}" if "p99_ms" in figures else "",
             f"{figures[rate] / best:.2f}" if best and isinstance(case, Throughput) else "",
         )
-    return table
+    return shown
 
 
 def _others(report: Report, cases: tuple[Case, ...], found: dict[str, Figures]) -> Table:
-    shown = {case.name for case in cases if isinstance(case, Throughput | Tpcb)}
-    table = _table("what", "figure", "median", "lowest", "highest")
+    told = {case.name for case in cases if isinstance(case, Throughput | Tpcb)}
+    shown = table("what", "figure", "median", "lowest", "highest")
     for name, figures in found.items():
-        if name in shown:
+        if name in told:
             continue
         for figure, median in figures.items():
             values = [of_round[figure] for of_round in report.rounds[name]]
-            table.add_row(name, figure.replace("_", " "), f"{median:,.2f}", f"{min(values):,.2f}", f"{max(values):,.2f}")
-    return table
+            shown.add_row(name, figure.replace("_", " "), f"{median:,.2f}", f"{min(values):,.2f}", f"{max(values):,.2f}")
+    return shown
 
 
 def _ratios(found: dict[str, Figures]) -> Table:
-    table = _table("ratio", "figure", "goal")
+    shown = table("ratio", "figure", "goal")
     for name, ratio in ratios(found).items():
-        table.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
-    return table
+        shown.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
+    return shown

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.rounds import Rounds
+from bench.tables import console, figures_of, table
 from bench.workflow.ratios import GOALS, ratios
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from bench.workflow.cases import Figures
 
 _PRINTED_WIDTH: Final = 170
@@ -45,52 +45,37 @@ def as_json(report: Report) -> str:
         "server": report.server,
         "versions": report.versions,
         "load_average_after": f"{os.getloadavg()[0]:.2f}",
-        "figures": {
-            name: {
-                figure: {"median": round(median, 3), "rounds": [round(of_round[figure], 3) for of_round in report.rounds[name]]}
-                for figure, median in figures.items()
-            }
-            for name, figures in found.items()
-        },
+        "figures": figures_of(report),
     }
     return json.dumps(content, indent=1)
 
 
 def show(report: Report) -> None:
     """Print the tables."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PRINTED_WIDTH)
+    screen = console(printed_width=_PRINTED_WIDTH)
     found = report.medians
-    console.print(_rates(report, found))
-    console.print()
-    table = _table("ratio", "figure", "goal")
+    screen.print(_rates(report, found))
+    screen.print()
+    shown = table("ratio", "figure", "goal")
     for name, ratio in ratios(found).items():
-        table.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
-    console.print(table)
+        shown.add_row(name, f"{ratio:.2f}", GOALS.get(name, ""))
+    screen.print(shown)
     facts = ", ".join(f"{name} {value}" for name, value in {**report.server, **report.versions}.items())
-    console.print(f"\n{facts}", highlight=False)
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number == 0 else "right")
-    return table
+    screen.print(f"\n{facts}", highlight=False)
 
 
 def _rates(report: Report, found: dict[str, Figures]) -> Table:
-    table = _table("case", "per second", "lowest", "highest", "p50 ms", "p99 ms", "CPU ms", *(f"{part}" for part in _CPU))
+    rates = table("case", "per second", "lowest", "highest", "p50 ms", "p99 ms", "CPU ms", *(f"{part}" for part in _CPU))
     for name, figures in found.items():
-        rates = [of_round["transactions_per_second"] for of_round in report.rounds[name]]
-        table.add_row(
+        of_rounds = [of_round["transactions_per_second"] for of_round in report.rounds[name]]
+        rates.add_row(
             name,
             f"{figures['transactions_per_second']:,.1f}",
-            f"{min(rates):,.1f}",
-            f"{max(rates):,.1f}",
+            f"{min(of_rounds):,.1f}",
+            f"{max(of_rounds):,.1f}",
             f"{figures['p50_ms']:.1f}",
             f"{figures['p99_ms']:.1f}",
             f"{figures['cpu_ms']:.1f}",
             *(f"{figures[f'{part}_cpu_ms']:.1f}" for part in _CPU),
         )
-    return table
+    return rates

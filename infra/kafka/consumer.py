@@ -32,10 +32,10 @@ MAX_BATCH_RECORDS: Final = 500
 """Records that are taken at once, and so at most in one database transaction."""
 _POLL_MILLISECONDS: Final = 500
 """How long one poll waits for records; also how late a stop is noticed."""
-_GATHER_MILLISECONDS: Final = 200
+GATHER_MILLISECONDS: Final = 200
 """How long the broker lets records gather before it hands them out. Each batch of a partition costs the group a database transaction, and
 records that came 200 ms apart may well share one: nobody waits for what is done downstream."""
-_GATHER_BYTES: Final = 64 * 1024
+GATHER_BYTES: Final = 64 * 1024
 """With so many there is nothing to wait for."""
 _LOOK_SECONDS: Final = 3.0
 """How often a member looks whether its partitions still go on where it believes: an operator may have sent the group back."""
@@ -99,8 +99,8 @@ class ConsumerLoop:
             heartbeat_interval_ms=3_000,
             max_poll_interval_ms=300_000,
             max_poll_records=MAX_BATCH_RECORDS,
-            fetch_min_bytes=_GATHER_BYTES,
-            fetch_max_wait_ms=_GATHER_MILLISECONDS,
+            fetch_min_bytes=GATHER_BYTES,
+            fetch_max_wait_ms=GATHER_MILLISECONDS,
             request_timeout_ms=15_000,
             metadata_max_age_ms=60_000,
         )

@@ -11,7 +11,7 @@ from infra.postgres.database import Database
 from tests.integration.faults import matrix
 from tests.integration.faults.bank import Bank, Topics
 from tests.integration.faults.trial import DEADLINE_PATIENCE_SECONDS, PATIENCE_SECONDS, POSTING_STEPS, Bench, Trial
-from tests.integration.faults.worker_process import WorkerForker
+from tests.integration.forking import Forker
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 
@@ -36,13 +36,13 @@ SERVERS = {
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[WorkerForker]:
-    with WorkerForker() as forker:
+def workers() -> Iterator[Forker]:
+    with Forker("worker") as forker:
         yield forker
 
 
 @pytest.fixture
-def bench(stack: RunningStack, bank: Bank, database: Database, workers: WorkerForker, tmp_path: Path) -> Bench:
+def bench(stack: RunningStack, bank: Bank, database: Database, workers: Forker, tmp_path: Path) -> Bench:
     return Bench(stack, bank, database, workers, tmp_path)
 
 

@@ -43,7 +43,8 @@ from starter.submit import TemporalConnection, TransactionStarter
 from tests.integration.faults import matrix
 from tests.integration.faults.bank import Bank, Handle, Topics
 from tests.integration.faults.gates import Gate, GatedKafka, GatedPostgres, GatedRates
-from tests.integration.faults.worker_process import WorkerForker, environment_of
+from tests.integration.faults.worker_process import environment_of
+from tests.integration.forking import Forker
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 from tests.workflow.operators import SECRET
@@ -163,7 +164,7 @@ class Trial:
         log = self.bench.folder / "worker.log"
         log.touch()
         already = log.read_bytes().count(b"worker.started")
-        self.worker = self.bench.workers.start(environment, self.bench.folder)
+        self.worker = self.bench.workers.start((), environment, self.bench.folder / "worker.log")
         self.exits.callback(_end, self.worker)
         await eventually(lambda: log.read_bytes().count(b"worker.started") > already, seconds=PATIENCE_SECONDS)
 
@@ -471,7 +472,7 @@ class Bench:
     stack: RunningStack
     bank: Bank
     database: Database
-    workers: WorkerForker
+    workers: Forker
     folder: Path
 
     @asynccontextmanager

@@ -1,0 +1,36 @@
+"""Tables and figures as the benchmarks print them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from bench.rounds import Rounds
+
+
+def console(*, printed_width: int) -> Console:
+    """Where tables go: as wide as the terminal, and of a fixed width where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=printed_width)
+
+
+def table(*headers: str) -> Table:
+    """A table without lines, names on the left and figures on the right."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for number, header in enumerate(headers):
+        made.add_column(header, justify="left" if number == 0 else "right")
+    return made
+
+
+def figures_of(report: Rounds) -> dict[str, Any]:
+    """Every figure of every case, its median and each round, for JSON."""
+    return {
+        name: {
+            figure: {"median": round(median, 3), "rounds": [round(of_round[figure], 3) for of_round in report.rounds[name]]}
+            for figure, median in figures.items()
+        }
+        for name, figures in report.medians.items()
+    }

@@ -1,0 +1,211 @@
+"""Members of each group are killed again and again while they read; what the group has is what the ledger's own tables say.
+
+Two members of the group are processes. One of them, picked by chance, is killed with SIGKILL at a random moment, or while the group has a
+database transaction open, and started again at once; each kill counts only while the group has records left to apply. The broker would
+notice that a killed member is gone when its session ends, ten seconds later, and nobody would read meanwhile. So the test says so on its
+behalf, which also leaves less time for what the member has under way in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from bench.events.load import EVENTS_PER_TRANSACTION, Transaction, fill, renamed
+from bench.events.place import Place, Servers, Watch
+from bench.ledger.server import database_url, own_database
+from infra.kafka.publisher import KafkaPublisher
+from infra.postgres.migrate import upgrade
+from tests.integration.consumers.conftest import administration, broken_chains, rows, until
+from tests.integration.consumers.stores import GROUPS, Group, counted_repeats, differences, effects
+from tests.integration.forking import Forker
+from tests.stack_fixtures import RunningStack
+
+MEMBERS = 2
+REPEATED_OF_TEN = 1
+"""Of ten events so many are there twice, or more often."""
+MOST_SECONDS_TO_A_KILL = 0.25
+"""About what a member takes to be handed records, and to apply them."""
+
+
+class Members:
+    """The processes, and the broker's word on who is a member."""
+
+    def __init__(self, admin: Any, forker: Forker, place: Place, group: str, log: Path) -> None:
+        self._admin = admin
+        self._forker = forker
+        self._place = place
+        self._group = group
+        self._log = log
+        self.running: list[tuple[psutil.Process, str]] = []
+        """Each with the id that the broker gave it."""
+
+    async def start(self) -> None:
+        """Start one, and wait until the broker knows it."""
+        known = await self._ids()
+        process = self._forker.start([self._group, self._place.prefix], self._place.environment, self._log)
+
+        async def joined() -> bool:
+            assert process.is_running(), self._log.read_text()
+            return bool(await self._ids() - known)
+
+        await until(joined, "the new member has asked to join")
+        (identifier,) = await self._ids() - known
+        self.running.append((process, identifier))
+
+    async def kill(self, number: int) -> None:
+        process, identifier = self.running.pop(number)
+        process.kill()
+        process.wait()
+        node = await self._admin.find_coordinator(self._name)
+        answer = await self._admin._send_request(LeaveGroupRequest(self._name, identifier), node)
+        assert answer.error_code == 0, answer
+
+    @property
+    def _name(self) -> str:
+        return self._place.prefix + self._group
+
+    async def _ids(self) -> set[str]:
+        (answer,) = await self._admin.describe_consumer_groups([self._name])
+        ((_, _, _, _, _, members, *_),) = answer.groups
+        return {member[0] for member in members}
+
+
+@dataclass
+class Readers:
+    """What the group has read of what it was given."""
+
+    place: Place
+    watch: Watch
+    group: Group
+    publisher: KafkaPublisher
+    given: int = 0
+
+    async def publish(self, transactions: Sequence[Transaction]) -> None:
+        await asyncio.gather(*(self.publisher.publish(transaction) for transaction in transactions))
+        self.given += self.group.events_per_transaction * len(transactions)
+
+    async def read(self) -> int:
+        return sum((await self.watch.look()).get(self.group.name, {}).values())
+
+    async def until_beyond(self, read: int) -> None:
+        async def beyond() -> bool:
+            return await self.read() > read
+
+        await until(beyond, f"group {self.group.name} has applied more than {read} records")
+
+    def has_transaction_open(self) -> bool:
+        query = """
+            SELECT EXISTS (SELECT FROM pg_stat_activity
+                            WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()) AS open
+        """
+        return bool(rows(self.place.database_url, query)[0]["open"])
+
+
+@dataclass
+class Toll:
+    """The kills that count."""
+
+    kills: int = 0
+    in_transaction: int = 0
+    """A database transaction of the group was open just before."""
+
+
+async def _kill_while_they_read(readers: Readers, members: Members, transactions: Sequence[Transaction], kills: int) -> Toll:
+    chance = random.Random(f"{readers.group.name} {kills}")  # noqa: S311  a load, not a secret
+    toll, read_before = Toll(), 0
+    size = len(transactions) // kills
+    for number in range(kills):
+        portion = transactions[number * size : (number + 1) * size if number < kills - 1 else None]
+        # Some again of what was given already, and may have been applied already.
+        repeats = chance.choices(transactions[: (number + 1) * size], k=max(1, len(portion) * REPEATED_OF_TEN // 10))
+        await readers.publish([*portion, *repeats])
+        await readers.until_beyond(read_before)
+        if number % 2 == 0:
+            await asyncio.sleep(chance.uniform(0, MOST_SECONDS_TO_A_KILL))
+        else:
+            await _until_a_transaction_is_open(readers)
+        while await readers.read() == readers.given:
+            await readers.publish(repeats)
+        toll.in_transaction += readers.has_transaction_open()
+        await members.kill(chance.randrange(MEMBERS))
+        read_before = await readers.read()
+        toll.kills += read_before < readers.given
+        await members.start()
+    return toll
+
+
+async def _until_a_transaction_is_open(readers: Readers) -> None:
+    """Wait for one, but not for ever: all may have been applied."""
+    for _ in range(100):
+        if readers.has_transaction_open():
+            return
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def _ledger(stack: RunningStack, events: int, group: Group) -> AsyncIterator[tuple[Place, list[Transaction]]]:
+    """A ledger with so many events for the group in its outbox, and what they are on the place's topics."""
+    with own_database(stack.postgres_dsn) as name:
+        url = database_url(stack.postgres_dsn, name)
+        await asyncio.to_thread(upgrade, url)
+        transactions = await fill(url, events * EVENTS_PER_TRANSACTION // group.events_per_transaction)
+        async with Servers(stack.postgres_dsn, stack.kafka_bootstrap_servers, name).place() as place:
+            yield place, renamed(transactions, place.prefix)
+
+
+@pytest.fixture(scope="module")
+def forker() -> Iterator[Forker]:
+    with Forker("bench.events.member") as forker:
+        yield forker
+
+
+@pytest.mark.parametrize(
+    ("group", "events", "kills"),
+    [
+        pytest.param("statement", 1_000, 10, id="statement, a few times"),
+        *(pytest.param(name, 10_000, 100, id=f"{name}, a hundred times", marks=pytest.mark.slow) for name in GROUPS),
+    ],
+)
+async def test_what_killed_members_leave_is_what_the_ledger_says(
+    stack: RunningStack, forker: Forker, tmp_path: Path, group: str, events: int, kills: int
+) -> None:
+    tested = GROUPS[group]
+    publisher = KafkaPublisher(stack.kafka_bootstrap_servers)
+    async with (
+        _ledger(stack, events, tested) as (place, transactions),
+        place.watch() as watch,
+        administration(stack) as admin,
+    ):
+        readers = Readers(place, watch, tested, publisher)
+        members = Members(admin, forker, place, group, tmp_path / "member.log")
+        try:
+            for _ in range(MEMBERS):
+                await members.start()
+            toll = await _kill_while_they_read(readers, members, transactions, kills)
+            await watch.until_at([group], await place.ends())
+        finally:
+            await publisher.stop()
+            for process, _ in members.running:
+                process.kill()
+                process.wait()
+        print(f"{group}: {toll}, {readers.given:,} records of {events:,} events")  # noqa: T201  shown with a failure, or on -s
+        assert toll.kills == kills
+        assert toll.in_transaction > 0, "no member was killed at work"
+        _assert_equal(place.database_url, tested, events, records=await readers.read())
+
+
+def _assert_equal(url: str, group: Group, events: int, *, records: int) -> None:
+    assert differences(url, group) == []
+    assert effects(url, group) == events
+    assert counted_repeats(url, group) == records - events > 0
+    assert broken_chains(url) == []
