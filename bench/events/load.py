@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EVENTS_PER_TRANSACTION: Final = 2
 """Of its leg, and its own."""
-_ACCOUNTS: Final = 500
+_MOST_ACCOUNTS: Final = 500
 _CURRENCY: Final = "EUR"
 _OVERDRAFT: Final = 10**14
 """Minor units: no withdrawal is refused."""
@@ -60,20 +60,21 @@ async def fill(url: str, events: int) -> list[Transaction]:
             )
 
     try:
-        await asyncio.gather(*map(open_one, range(_ACCOUNTS)))
         transactions = -(-events // EVENTS_PER_TRANSACTION)
+        opened = min(_MOST_ACCOUNTS, transactions)
+        await asyncio.gather(*map(open_one, range(opened)))
         for first in range(0, transactions, _MOST_AT_ONCE):
             numbers = range(first, min(first + _MOST_AT_ONCE, transactions))
-            await asyncio.gather(*(_post(ledger, number) for number in numbers))
+            await asyncio.gather(*(_post(ledger, number, opened) for number in numbers))
     finally:
         await ledger.drain()
         await database.close()
     return _transactions(url)
 
 
-async def _post(ledger: PostgresLedger, number: int) -> None:
+async def _post(ledger: PostgresLedger, number: int, accounts: int) -> None:
     money = Money(minor_units=100 + number, currency=_CURRENCY)
-    account = f"bench-{number // 2 % _ACCOUNTS}"
+    account = f"bench-{number // 2 % accounts}"
     await ledger.post(leg(DEFAULT_TENANT, account, money, debit=bool(number % 2), at=dt.datetime.now(dt.UTC)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.events.cases import LOAD_PER_SECOND, Lag
 from bench.events.place import ALL_GROUPS
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bench.events.cases import Figures
 
-_HEIGHT = 0.38
+_HEIGHT: Final = 0.38
 
 
 def draw(medians: Mapping[str, Figures], target: Path, *, title: str) -> None:
@@ -39,9 +39,8 @@ def draw(medians: Mapping[str, Figures], target: Path, *, title: str) -> None:
     ):
         shown = [(number + offset, medians[name][side]) for number, name in enumerate(names) if side in medians[name]]
         bars = rates.barh([at for at, _ in shown], [rate for _, rate in shown], _HEIGHT, color=colour, label=label)
-        rates.bar_label(bars, fmt="{:,.0f}", fontsize=8)
+        rates.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
     rates.set_yticks(range(len(names)), names)
-    rates.set_xscale("log")
     rates.set_title("events per second")
     if names:
         rates.legend(fontsize=8)
