@@ -141,7 +141,7 @@ async def test_status_tells_every_part(stack: RunningStack) -> None:
 async def test_status_of_nothing_ends_with_1(cli: CommandLine) -> None:
     ended = await cli.run("status", "--json")
     assert ended.code == 1
-    assert ended.json == {"healthy": False, "parts": [], "stack": None}
+    assert ended.json == {"healthy": False, "parts": [], "groups": [], "stack": None}
 
 
 async def test_transaction_is_shown_and_reversed(cli: CommandLine, bank: Bank) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg.rows import DictRow
 
 from bench.events.load import EVENTS_PER_TRANSACTION
+from infra.postgres.database import Database
+from infra.postgres.mis_proof import MIS_RULES
+from infra.postgres.notification_preferences import PostgresNotificationPreferences
+from infra.settings import DEFAULT_TENANT
 from ledger.events import TOPIC_BALANCE_UPDATED
+from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, NotificationPreferences
 from tests.integration.consumers.conftest import rows
 
 _OF_AUDIT: Final = """
@@ -44,22 +51,50 @@ class Group:
     name: str
     events_per_transaction: int
     """How many of a transaction's events it reads."""
-    differences: str
+    differences: tuple[str, ...]
     """SQL on a database with the ledger and the group's store: the rows by which they differ."""
     effects: str
     """The table with one row for each event that had its effect."""
 
 
-# A group is one more line here; where `infra/postgres/proof.py` has rules for it, their queries are its differences.
+_OF_NOTIFICATION: Final = """
+    SELECT coalesce(t.transaction_id, m.transaction_id) AS transaction_id, count(m.message_id) AS messages
+      FROM transaction t FULL JOIN notification.message m ON (m.tenant, m.transaction_id) = (t.tenant, t.transaction_id)
+     GROUP BY 1, t.transaction_id HAVING t.transaction_id IS NULL OR count(m.message_id) <> 1
+"""
+_OF_MIS: Final = tuple(query.replace("%", "%%") for _, query in MIS_RULES)
+
+# A group is one more line here.
 GROUPS: Final = {
-    "audit": Group("audit", EVENTS_PER_TRANSACTION, _OF_AUDIT, "audit.record"),
-    "statement": Group("statement", 1, _OF_STATEMENT, "statement.line"),
+    "audit": Group("audit", EVENTS_PER_TRANSACTION, (_OF_AUDIT,), "audit.record"),
+    "statement": Group("statement", 1, (_OF_STATEMENT,), "statement.line"),
+    "mis": Group("mis", EVENTS_PER_TRANSACTION, _OF_MIS, "mis.applied_event"),
+    "notification": Group("notification", 1, (_OF_NOTIFICATION,), "notification.message"),
 }
+
+
+async def prepare(url: str, group: Group, accounts: Sequence[str]) -> None:
+    """What the group must know before its first event: customers who want e-mails, which wait since no server for them is set."""
+    if group.name != "notification":
+        return
+    database = Database.open(url, pool_size=1)
+    long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    for number, begin in enumerate(range(0, len(accounts), MAX_CUSTOMER_ACCOUNTS)):
+        wanted = NotificationPreferences(
+            tenant=DEFAULT_TENANT,
+            customer_id=f"customer-{number}",
+            accounts=tuple(accounts[begin : begin + MAX_CUSTOMER_ACCOUNTS]),
+            email="jana@example.org",
+            since=long_ago,
+        )
+        store = PostgresNotificationPreferences(database)
+        await store.set(wanted.tenant, wanted.customer_id, lambda _, wanted=wanted: wanted, by="teller", now=long_ago)  # type: ignore[misc]
+    await database.close()
 
 
 def differences(url: str, group: Group) -> list[DictRow]:
     """The rows by which the group's store and the ledger differ."""
-    return rows(url, group.differences)
+    return [row for query in group.differences for row in rows(url, query)]
 
 
 def effects(url: str, group: Group) -> int:

@@ -26,7 +26,7 @@ from bench.ledger.server import database_url, own_database
 from infra.kafka.publisher import KafkaPublisher
 from infra.postgres.migrate import upgrade
 from tests.integration.consumers.conftest import administration, broken_chains, rows, until
-from tests.integration.consumers.stores import GROUPS, Group, counted_repeats, differences, effects
+from tests.integration.consumers.stores import GROUPS, Group, counted_repeats, differences, effects, prepare
 from tests.integration.forking import Forker
 from tests.stack_fixtures import RunningStack
 
@@ -159,6 +159,7 @@ async def _ledger(stack: RunningStack, events: int, group: Group) -> AsyncIterat
         url = database_url(stack.postgres_dsn, name)
         await asyncio.to_thread(upgrade, url)
         transactions = await fill(url, events * EVENTS_PER_TRANSACTION // group.events_per_transaction)
+        await prepare(url, group, sorted({event.key.partition("/")[2] for (event, *_) in transactions}))
         async with Servers(stack.postgres_dsn, stack.kafka_bootstrap_servers, name).place() as place:
             yield place, renamed(transactions, place.prefix)
 
