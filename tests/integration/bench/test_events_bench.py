@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from bench.events.report import GOALS
@@ -45,6 +46,7 @@ async def names_left(stack: RunningStack) -> list[str]:
     return [name for name in names if "casaflow_bench" in name]
 
 
+@pytest.mark.slow
 async def test_a_small_run_tells_of_every_group_and_leaves_no_database_and_no_topic(stack: RunningStack, tmp_path: Path) -> None:
     plot = tmp_path / "plot.svg"
     done = await asyncio.to_thread(casaflow_bench, stack, "--quick", "--events", "200", "--seconds", "0.5", "--json", "--plot", str(plot))

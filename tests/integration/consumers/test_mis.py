@@ -150,6 +150,7 @@ def process(stack: RunningStack, group: str, topic: str, url: str) -> Any:
         running.wait()
 
 
+@pytest.mark.slow
 async def test_totals_are_the_ledgers_though_events_come_again_and_members_are_killed(
     stack: RunningStack, postgres_url: str, database: Database, events: list[Event], topic: str, group: str
 ) -> None:

