@@ -14,6 +14,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import psutil
+
 from infra.stack.model import StackError, cache_folder
 from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command, run_to_its_end
@@ -123,17 +125,24 @@ def new_cluster_id() -> str:
             return identifier
 
 
-async def wait_until_ready(bootstrap_servers: str) -> None:
-    """Return once the broker takes connections, which it does after it has joined its own cluster."""
-    host, _, port = bootstrap_servers.rpartition(":")
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            await asyncio.sleep(0.1)
-        else:
-            writer.close()
-            return
+async def wait_until_ready(pid: int, bootstrap_servers: str) -> None:
+    """Return once the broker takes connections, which it does after it has joined its own cluster.
+
+    Args:
+        pid: of the broker. Somebody else's, who took the port meanwhile, would have the events of two ledgers on its topics.
+        bootstrap_servers: ``host:port``.
+    """
+    port = int(bootstrap_servers.rpartition(":")[2])
+    while not _listens(pid, port):  # noqa: ASYNC110  a port tells nobody
+        await asyncio.sleep(0.1)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        open_ones = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_ones)
 
 
 def _jars(say: Callable[[str], None]) -> Path:

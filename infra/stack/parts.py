@@ -232,8 +232,8 @@ def _temporal_part(home: StackHome, ports: Mapping[str, int], settings: Settings
 
 
 def _kafka_part(broker: kafka.EmbeddedKafka, bootstrap_servers: str) -> Part:
-    async def ready(_pid: int) -> None:
-        await kafka.wait_until_ready(bootstrap_servers)
+    async def ready(pid: int) -> None:
+        await kafka.wait_until_ready(pid, bootstrap_servers)
 
     return Part(name="kafka", command=broker.command(), wait_until_ready=ready, address=bootstrap_servers, is_server=True)
 

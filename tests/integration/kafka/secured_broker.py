@@ -82,7 +82,7 @@ async def secured_kafka(folder: Path) -> AsyncIterator[SecuredKafka]:
         process = await processes.start(command)
         try:
             async with asyncio.timeout(60):
-                await kafka.wait_until_ready(broker.address("sasl"))
+                await kafka.wait_until_ready(process.pid, broker.address("sasl"))
             yield broker
         finally:
             process.kill()
