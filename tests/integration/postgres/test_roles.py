@@ -105,8 +105,8 @@ async def test_nothing_else_can_be_written(bank: Bank, application: Connection, 
     forbidden = [column for column in columns if column not in WRITABLE_COLUMNS.get((table, verb), frozenset())]
     name = sql.SQL(table)
     statements = {
-        "INSERT": [sql.SQL("INSERT INTO {} ({}) VALUES (NULL)").format(name, sql.Identifier(column)) for column in forbidden],
-        "UPDATE": [sql.SQL("UPDATE {} SET {} = NULL").format(name, sql.Identifier(column)) for column in forbidden],
+        "INSERT": [sql.SQL("INSERT INTO {} ({}) VALUES (DEFAULT)").format(name, sql.Identifier(column)) for column in forbidden],
+        "UPDATE": [sql.SQL("UPDATE {} SET {} = DEFAULT").format(name, sql.Identifier(column)) for column in forbidden],
         "DELETE": [sql.SQL("DELETE FROM {}").format(name)],
         "TRUNCATE": [sql.SQL("TRUNCATE {} CASCADE").format(name)],
         "DISABLE TRIGGER": [sql.SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(name)],

@@ -60,7 +60,8 @@ def _without_kafka(home: Home) -> Iterator[None]:
         kept.rename(log)
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(5, id="a moment"), pytest.param(60, id="a minute", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [pytest.param(5, id="a moment"), pytest.param(60, id="a minute")])
 async def test_transactions_go_on_and_no_event_is_missing_or_applied_twice(second: Home, seconds: float) -> None:
     stack = second.stack()
     for account in ACCOUNTS:
