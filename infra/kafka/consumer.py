@@ -32,9 +32,9 @@ MAX_BATCH_RECORDS: Final = 500
 """Records that are taken at once, and so at most in one database transaction."""
 _POLL_MILLISECONDS: Final = 500
 """How long one poll waits for records; also how late a stop is noticed."""
-GATHER_MILLISECONDS: Final = 200
+GATHER_MILLISECONDS: Final = 1_000
 """How long the broker lets records gather before it hands them out. Each batch of a partition costs the group a database transaction, and
-records that came 200 ms apart may well share one: nobody waits for what is done downstream."""
+records that came within a second may well share one: nobody waits for what is done downstream."""
 GATHER_BYTES: Final = 64 * 1024
 """With so many there is nothing to wait for."""
 _LOOK_SECONDS: Final = 3.0
