@@ -124,8 +124,11 @@ async def _kill_while_they_read(readers: Readers, members: Members, transactions
     chance = random.Random(f"{readers.group.name} {kills}")  # noqa: S311  a load, not a secret
     toll, read_before = Toll(), 0
     size = len(transactions) // kills
-    for number in range(kills):
-        portion = transactions[number * size : (number + 1) * size if number < kills - 1 else None]
+    for number in range(2 * kills):
+        if number >= kills and toll.kills == kills:
+            break
+        # Once all was given, only repeats: for kills that came when all had been read, and so don't count.
+        portion = transactions[number * size : (number + 1) * size if number != kills - 1 else None] if number < kills else []
         # Some again of what was given already, and may have been applied already.
         repeats = chance.choices(transactions[: (number + 1) * size], k=max(1, len(portion) * REPEATED_OF_TEN // 10))
         await readers.publish([*portion, *repeats])
