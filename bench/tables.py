@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.rounds import Rounds
 
 
@@ -33,4 +36,15 @@ def figures_of(report: Rounds) -> dict[str, Any]:
             for figure, median in figures.items()
         }
         for name, figures in report.medians.items()
+    }
+
+
+def circumstances(report: Rounds, *, server: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, Any]:
+    """What every report says of its run besides its own keys, for JSON: where it was, and every figure."""
+    return {
+        "rounds": max(map(len, report.rounds.values()), default=0),
+        "server": server,
+        "versions": versions,
+        "load_average_after": f"{os.getloadavg()[0]:.2f}",
+        "figures": figures_of(report),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from infra.kafka.consumer import ConsumerLoop
@@ -45,40 +44,58 @@ class Member(Protocol):
         ...
 
 
-@dataclass
 class GroupMember:
-    """A consumer loop, and tasks that run beside it until it ends."""
+    """Parts that run side by side. Where one ends, for whatever reason, the others are stopped: half a member is none."""
 
-    loop: ConsumerLoop
-    beside: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
-    """Each runs until it is cancelled; one that ends by itself ends the member, with its error."""
+    def __init__(self, *parts: Member, beside: Sequence[Callable[[], Coroutine[None, None, None]]] = ()) -> None:
+        """Take the parts.
+
+        Args:
+            parts: a consumer loop, and what else ends what it has at hand when it is stopped.
+            beside: what has nothing at hand, and is cancelled once the parts have ended.
+        """
+        self._parts = parts
+        self._beside = beside
 
     def stop(self) -> None:
-        """Finish the batch at hand, leave the group, and return from :meth:`run`."""
-        self.loop.stop()
+        """Have each part end what is at hand."""
+        for part in self._parts:
+            part.stop()
 
     async def run(self) -> None:
-        """Consume until :meth:`stop`."""
-        consuming = asyncio.create_task(self.loop.run())
-        beside = [asyncio.create_task(start()) for start in self.beside]
+        """Run all until :meth:`stop`.
+
+        Raises:
+            ExceptionGroup: some failed; the others have ended in order.
+        """
+        running = [asyncio.create_task(part.run()) for part in self._parts]
+        beside = [asyncio.create_task(start()) for start in self._beside]
         try:
-            await asyncio.wait([consuming, *beside], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*running, *beside], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.loop.stop()
+            self.stop()
+            ends = await asyncio.gather(*running, return_exceptions=True)
             for task in beside:
                 task.cancel()
-            results = await asyncio.gather(consuming, *beside, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            ends += await asyncio.gather(*beside, return_exceptions=True)
+        failures = [end for end in ends if isinstance(end, Exception)]
+        if failures:
+            message = "parts of the member failed"
+            raise ExceptionGroup(message, failures)
 
 
 def member_of(
-    group: str, topics: Sequence[str], handler: EventHandler, given: Surroundings, *beside: Callable[[], Coroutine[None, None, None]]
+    group: str,
+    topics: Sequence[str],
+    handler: EventHandler,
+    given: Surroundings,
+    *,
+    parts: Sequence[Member] = (),
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
 ) -> GroupMember:
-    """A member of a group that applies each event once, and holds what it can't handle."""
+    """A member of a group that applies each event once, and holds what it can't handle; with what :class:`GroupMember` runs besides."""
     name = given.named(group)
     store = GroupStore(given.database, handler, consumer_group=name)
     letters = DeadLetterRelay(given.servers, group=name, held=store.held)
     loop = ConsumerLoop(given.servers, group=name, topics=[given.named(topic) for topic in topics], effects=store)
-    return GroupMember(loop, (letters.keep_up, *beside))
+    return GroupMember(loop, *parts, beside=(letters.keep_up, *beside))

@@ -6,7 +6,6 @@ deliverer hands to the channels what is due, so that no slow endpoint keeps an e
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +22,7 @@ from ledger.notifications import Channel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from consumers.member import Member, Surroundings
+    from consumers.member import GroupMember, Surroundings
     from infra.notifications.deliverer import Sender
     from infra.postgres.database import Database
     from infra.settings import Settings
@@ -54,38 +53,9 @@ class _Delivery:
                 await self._deliverer.run()
 
 
-class NotificationMember:
-    """A loop and a deliverer, side by side. Where one ends, for whatever reason, the other is stopped: half a member is none."""
-
-    def __init__(self, *parts: Member) -> None:
-        self._parts = parts
-
-    def stop(self) -> None:
-        """Have each part end what is at hand."""
-        for part in self._parts:
-            part.stop()
-
-    async def run(self) -> None:
-        """Run all parts until :meth:`stop`.
-
-        Raises:
-            ExceptionGroup: parts failed; the others have ended in order.
-        """
-        running = [asyncio.create_task(part.run()) for part in self._parts]
-        try:
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.stop()
-            ends = await asyncio.gather(*running, return_exceptions=True)
-        failures = [end for end in ends if isinstance(end, Exception)]
-        if failures:
-            message = "parts of the member failed"
-            raise ExceptionGroup(message, failures)
-
-
-def notification_member(given: Surroundings) -> NotificationMember:
+def notification_member(given: Surroundings) -> GroupMember:
     """A member of the notification group."""
-    return NotificationMember(member_of(GROUP, TOPICS, effects(given.settings), given), _Delivery(given))
+    return member_of(GROUP, TOPICS, effects(given.settings), given, parts=(_Delivery(given),))
 
 
 def effects(settings: Settings) -> NotificationEffects:

@@ -28,4 +28,4 @@ def statement_member(given: Surroundings) -> GroupMember:
         time_zone=given.settings.time_zone,
         topic=given.named(TOPIC_BALANCE_UPDATED),
     )
-    return member_of(GROUP, (TOPIC_BALANCE_UPDATED,), StatementEffects(), given, closer.keep_up)
+    return member_of(GROUP, (TOPIC_BALANCE_UPDATED,), StatementEffects(), given, beside=(closer.keep_up,))

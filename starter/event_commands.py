@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.settings import ALL_GROUPS, Settings
-from infra.stack.control import read_stack_info
-from ledger.errors import InvalidInputError, NotFoundError, UnavailableError
+from ledger.errors import InvalidInputError, NotFoundError
 from ledger.ids import parse_transaction_id
 from ledger.statements import parse_instant
-from starter.group_stores import on_stores
+from starter.group_stores import kafka_of, on_stores
 from starter.reports import console
 from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from infra.groups import Group
-    from infra.kafka.connection import KafkaConnection
     from infra.kafka.lag import GroupLag
     from infra.kafka.records import Partition
     from infra.postgres.database import Database
@@ -52,7 +50,7 @@ def lag(as_json: Json = False) -> None:
     async def work(settings: Settings, database: Database) -> list[GroupLag]:
         from infra.kafka.lag import group_lags  # noqa: PLC0415  drivers are loaded only where they are used
 
-        return await group_lags(database, _kafka(settings), settings.consumer_groups)
+        return await group_lags(database, kafka_of(settings), settings.consumer_groups)
 
     found = on_stores(work)
     if as_json:
@@ -124,7 +122,7 @@ def replay(
                 if from_time is not None
                 else await _first_event(database, tenant, from_transaction or "")
             )
-            wanted = await offsets_at(_kafka(settings), of_group.topics, instant)
+            wanted = await offsets_at(kafka_of(settings), of_group.topics, instant)
         return await _offsets(database, of_group).rewind(wanted)
 
     moved = on_stores(work)
@@ -180,18 +178,6 @@ def _show_replayed(done: list[Replayed], *, as_json: bool) -> None:
 def _failure(one: Replayed) -> dict[str, Any]:
     held = one.failed
     return {"key": one.key.key, "event_id": held.event_id if held else None, "error": held.error if held else None, "waiting": one.waiting}
-
-
-def _kafka(settings: Settings) -> KafkaConnection:
-    from infra.kafka.connection import KafkaConnection, connection_of  # noqa: PLC0415  as above
-
-    info = read_stack_info(settings.home)
-    if settings.kafka_bootstrap_servers is not None:
-        return connection_of(settings)
-    if info is None:
-        detail = f"nothing runs in {settings.home.absolute()}, and CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set"
-        raise UnavailableError(part="kafka", detail=detail)
-    return KafkaConnection(info.kafka_bootstrap_servers)
 
 
 def _group(name: str) -> Group:

@@ -12,6 +12,7 @@ from ledger.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from infra.kafka.connection import KafkaConnection
     from infra.postgres.database import Database
 
 Answer = TypeVar("Answer")
@@ -38,3 +39,21 @@ def on_stores(work: Callable[[Settings, Database], Awaitable[Answer]]) -> Answer
             await database.close()
 
     return asyncio.run(whole())
+
+
+def kafka_of(settings: Settings) -> KafkaConnection:
+    """The Kafka that the settings name, or that of the running stack.
+
+    Raises:
+        InvalidInputError: a setting breaks a rule.
+        UnavailableError: there is neither.
+    """
+    from infra.kafka.connection import KafkaConnection, connection_of  # noqa: PLC0415  as above
+
+    if settings.kafka_bootstrap_servers is not None:
+        return connection_of(settings)
+    info = read_stack_info(settings.home)
+    if info is None:
+        detail = f"nothing runs in {settings.home.absolute()}, and CASAFLOW_KAFKA_BOOTSTRAP_SERVERS is not set"
+        raise UnavailableError(part="kafka", detail=detail)
+    return KafkaConnection(info.kafka_bootstrap_servers)

@@ -19,6 +19,7 @@ from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
 from infra.stack.model import Health, StackError, without_password
 from ledger.errors import UnavailableError
+from starter.group_stores import kafka_of
 from starter.web_ui import view_link, views
 
 if TYPE_CHECKING:
@@ -155,11 +156,10 @@ def _lags(settings: Settings | None, info: StackInfo | None) -> list[GroupLag]:
     """How far the groups are; nothing while a server doesn't answer, which the table of parts tells of."""
     if settings is None or info is None:
         return []
-    from infra.kafka.connection import KafkaConnection, connection_of  # noqa: PLC0415  drivers are loaded only where they are used
     from infra.kafka.lag import group_lags  # noqa: PLC0415  drivers are loaded only where they are used
     from infra.postgres.database import Database  # noqa: PLC0415
 
-    servers = connection_of(settings) if settings.kafka_bootstrap_servers else KafkaConnection(info.kafka_bootstrap_servers)
+    servers = kafka_of(settings)
 
     async def read() -> list[GroupLag]:
         database = Database.open(info.postgres_dsn, pool_size=1, operation_timeout_seconds=5.0, role=settings.postgres_role)

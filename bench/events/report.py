@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.events.cases import LOAD_PER_SECOND, Apply, Lag, Publish, Relay
 from bench.events.place import ALL_GROUPS
 from bench.rounds import Rounds
-from bench.tables import console, figures_of, table
+from bench.tables import circumstances, console, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +69,7 @@ def as_json(report: Report) -> str:
     content = told(report.medians) | {
         "events": report.events,
         "load_events_per_s": LOAD_PER_SECOND,
-        "rounds": max(map(len, report.rounds.values()), default=0),
-        "server": report.server,
-        "versions": report.versions,
-        "load_average_after": f"{os.getloadavg()[0]:.2f}",
-        "figures": figures_of(report),
+        **circumstances(report, server=report.server, versions=report.versions),
     }
     return json.dumps(content, indent=1)
 

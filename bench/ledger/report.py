@@ -13,7 +13,7 @@ from bench.ledger.loads import Mix
 from bench.ledger.ratios import GOALS, locked_row_best, ratios
 from bench.ledger.sides import SideName
 from bench.rounds import Rounds
-from bench.tables import console, figures_of, table
+from bench.tables import circumstances, console, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,12 +70,9 @@ def as_json(report: Report, cases: tuple[Case, ...]) -> str:
     content: dict[str, Any] = {name: round(ratio, 3) for name, ratio in ratios(found).items()}
     content |= {
         "fsync_ms": round(found["one fsync"]["fsync_ms"], 3) if "one fsync" in found else None,
-        "rounds": max(map(len, report.rounds.values()), default=0),
-        "server": report.server,
-        "versions": report.versions,
         "rows_of_a_lone_leg": report.rows,
         "rows_per_leg": rows,
-        "figures": figures_of(report),
+        **circumstances(report, server=report.server, versions=report.versions),
     }
     return json.dumps(content, indent=1)
 

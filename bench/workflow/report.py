@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.rounds import Rounds
-from bench.tables import console, figures_of, table
+from bench.tables import circumstances, console, table
 from bench.workflow.ratios import GOALS, ratios
 
 if TYPE_CHECKING:
@@ -41,11 +40,7 @@ def as_json(report: Report) -> str:
     found = report.medians
     content: dict[str, Any] = {name: round(ratio, 3) for name, ratio in ratios(found).items()}
     content |= {
-        "rounds": max(map(len, report.rounds.values()), default=0),
-        "server": report.server,
-        "versions": report.versions,
-        "load_average_after": f"{os.getloadavg()[0]:.2f}",
-        "figures": figures_of(report),
+        **circumstances(report, server=report.server, versions=report.versions),
     }
     return json.dumps(content, indent=1)
 

@@ -22,28 +22,33 @@ _TIMEOUT_SECONDS: Final = 20.0
 class TopicEnds:
     """Reads the ends of topics again and again, over connections that stay."""
 
-    def __init__(self, servers: KafkaConnection | str) -> None:
+    def __init__(self, servers: KafkaConnection | str, topics: Sequence[str]) -> None:
         """Prepare; the first reading connects."""
         self._connection = KafkaConnection.to(servers)
+        self._topics = topics
         self._consumer: AIOKafkaConsumer | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def read(self, topics: Sequence[str], *, within_seconds: float = 5.0) -> dict[Partition, int]:
-        """The offset after the last committed record of each partition.
+    async def read(self, *, within_seconds: float = _TIMEOUT_SECONDS) -> dict[Partition, int]:
+        """The offset after the last committed record of each partition, however many a topic has.
 
         Raises:
-            UnavailableError: no broker answered in time.
+            UnavailableError: no broker answered in time, or a topic is missing.
         """
         async with self._one_at_a_time:
             try:
                 async with asyncio.timeout(within_seconds):
                     if self._consumer is None:
-                        self._consumer = _reader(topics, self._connection)
-                        await self._connection.start(self._consumer)
+                        self._consumer = await _started(self._connection, self._topics)
                     ends = await self._consumer.end_offsets(self._consumer.assignment())
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._disconnect()
-                raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
+                raise _away(error) from error
+        missing = sorted(set(self._topics) - {place.topic for place in ends})
+        if missing:
+            # The next reading connects anew: which partitions there are is found out only then.
+            await self.stop()
+            raise UnavailableError(part="kafka", detail=f"there is no topic {', '.join(missing)}")
         return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}
 
     async def stop(self) -> None:
@@ -57,39 +62,17 @@ class TopicEnds:
             await consumer.stop()
 
 
-def _reader(topics: Sequence[str], connection: KafkaConnection) -> AIOKafkaConsumer:
-    """A consumer of no group, with all partitions."""
-    return AIOKafkaConsumer(
-        *topics,
-        **connection.client_options(),
-        client_id="casaflow-ends",
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        request_timeout_ms=10_000,
-    )
-
-
 async def end_offsets(servers: KafkaConnection | str, topics: Sequence[str]) -> dict[Partition, int]:
-    """The offset after the last committed record of each partition, however many a topic has.
+    """As :meth:`TopicEnds.read`, once.
 
     Raises:
         UnavailableError: no broker answered, or a topic is missing.
     """
-    connection = KafkaConnection.to(servers)
-    consumer = _reader(topics, connection)
+    ends = TopicEnds(servers, topics)
     try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await connection.start(consumer)
-            ends = await consumer.end_offsets(consumer.assignment())
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
+        return await ends.read()
     finally:
-        await consumer.stop()
-    missing = sorted(set(topics) - {place.topic for place in ends})
-    if missing:
-        raise UnavailableError(part="kafka", detail=f"there is no topic {', '.join(missing)}")
-    return {Partition(place.topic, place.partition): offset for place, offset in ends.items()}
+        await ends.stop()
 
 
 async def offsets_at(servers: KafkaConnection | str, topics: Sequence[str], instant: dt.datetime) -> dict[Partition, int]:
@@ -98,15 +81,37 @@ async def offsets_at(servers: KafkaConnection | str, topics: Sequence[str], inst
     Raises:
         UnavailableError: no broker answered.
     """
-    connection = KafkaConnection.to(servers)
-    consumer = _reader(topics, connection)
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await connection.start(consumer)
-            milliseconds = int(instant.timestamp() * 1000)
-            found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
+            consumer = await _started(KafkaConnection.to(servers), topics)
+            try:
+                milliseconds = int(instant.timestamp() * 1000)
+                found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
+            finally:
+                await consumer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
-        raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
-    finally:
-        await consumer.stop()
+        raise _away(error) from error
     return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}
+
+
+async def _started(connection: KafkaConnection, topics: Sequence[str]) -> AIOKafkaConsumer:
+    """A connected consumer of no group, with all partitions. One that can't be started, or is cut off meanwhile, leaves nothing open."""
+    consumer = AIOKafkaConsumer(
+        *topics,
+        **connection.client_options(),
+        client_id="casaflow-ends",
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        request_timeout_ms=10_000,
+    )
+    try:
+        await connection.start(consumer)
+    except BaseException:
+        await consumer.stop()
+        raise
+    return consumer
+
+
+def _away(error: Exception) -> UnavailableError:
+    return UnavailableError(part="kafka", detail=str(error) or type(error).__name__)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from infra.groups import GROUPS
 from infra.postgres.event_rules import AUDIT_RULES
-from infra.postgres.mis_proof import MIS_RULES
+from infra.postgres.mis_rules import MIS_RULES
 from infra.postgres.proof_rules import Rule, rule
 from infra.postgres.statement_rules import STATEMENT_RULES
 
@@ -51,7 +51,7 @@ def _common(group: Group) -> tuple[Rule, ...]:
     )
 
 
-_OWN: Final = {"statement": STATEMENT_RULES, "mis": tuple(rule(truth, query) for truth, query in MIS_RULES)}
+_OWN: Final = {"statement": STATEMENT_RULES, "mis": MIS_RULES}
 GROUP_RULES: Final = {
     name: AUDIT_RULES if group.handler is None else (*_common(group), *_OWN.get(name, ())) for name, group in GROUPS.items()
 }

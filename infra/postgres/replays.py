@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
-from infra.kafka.cloud_events import MalformedEventError
 from infra.kafka.received import received_event
 from infra.postgres.consumption import GroupStore, cause_of, error_text, handle, is_about_events
 from infra.postgres.held_events import COLUMNS, HeldEvent
@@ -220,8 +219,6 @@ class Replays:
                 event = received_event(held.record, held.place)
                 new = await self._store.enter(connection, held.place, [event])
                 await handle(self._handler, connection, new)
-        except MalformedEventError as error:
-            return error
         except Exception as error:
             if not is_about_events(error):
                 raise

@@ -29,6 +29,7 @@ from infra.temporal.access import access_of
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
+from ledger.events import TOPICS
 from starter.api import (
     accounts,
     approvals,
@@ -91,7 +92,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
-        topic_ends = TopicEnds(connection_of(settings)) if settings.kafka_bootstrap_servers else None
+        topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         app.state.services = Services(
             database=database,
             temporal=temporal,

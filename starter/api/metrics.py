@@ -13,7 +13,6 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from infra.kafka.lag import lags_behind
 from infra.temporal.telemetry import sdk_metrics
 from ledger.errors import UnavailableError
-from ledger.events import TOPICS
 from starter.api.services import UsesServices
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ _GAUGES: Final = {
     ),
 }
 
+_KAFKA_SECONDS: Final = 5.0
+"""Well below what a monitoring system waits for an answer."""
 _BACKLOG_GAUGES: Final = {
     "events": ("casaflow_outbox_unpublished_events", "Events that wait to be published; at most 10,000, what is above is not counted."),
     "oldest_seconds": ("casaflow_outbox_oldest_age_seconds", "Age of the oldest event that waits to be published; 0 where none waits."),
@@ -72,15 +73,19 @@ async def _add_lags(registry: CollectorRegistry, services: Services) -> None:
         return
     up = Gauge("casaflow_kafka_up", "1 when Kafka answers this process.", registry=registry)
     try:
-        ends = await services.topic_ends.read(TOPICS)
+        ends = await services.topic_ends.read(within_seconds=_KAFKA_SECONDS)
     except UnavailableError:
         up.set(0)
         return
     up.set(1)
+    try:
+        lags = await lags_behind(services.database, ends, services.consumer_groups)
+    except UnavailableError:
+        return
     lag = Gauge("casaflow_consumer_lag_records", "Records that a group has not applied yet.", ["group"], registry=registry)
     held_events = "Records that a group could not handle, or that wait behind one."
     held = Gauge("casaflow_consumer_held_events", held_events, ["group", "status"], registry=registry)
-    for group in await lags_behind(services.database, ends, services.consumer_groups):
+    for group in lags:
         lag.labels(group.group).set(group.records)
         for status in ("failed", "waiting", "unreadable"):
             held.labels(group.group, status).set(getattr(group, status))

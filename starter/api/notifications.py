@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ledger.deliveries import MessageStatus, StoredMessage
 from ledger.ids import parse_transaction_id
 from ledger.money import Money
-from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Channel, Language, MessageKind, NotificationPreferences
+from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
 from starter.api.models import AccountId, Amount, Currency, Reason, Text
 from starter.api.services import Authenticated, UsesServices
@@ -130,24 +130,8 @@ class PreferencesView(BaseModel):
         )
 
 
-class MessageView(BaseModel):
+class MessageView(StoredMessage):
     """A message to a customer: where it goes and what became of it, not what it says."""
-
-    message_id: str
-    event_id: str
-    transaction_id: str
-    customer_id: str
-    channel: Channel
-    kind: MessageKind
-    address: str
-    subject: str
-    status: MessageStatus
-    attempts: int
-    not_before: dt.datetime
-    """When it is due."""
-    last_error: str | None
-    created_at: dt.datetime
-    delivered_at: dt.datetime | None
 
     @classmethod
     def of(cls, message: StoredMessage) -> MessageView:

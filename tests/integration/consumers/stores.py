@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 
 from bench.events.load import EVENTS_PER_TRANSACTION
 from infra.postgres.database import Database
-from infra.postgres.mis_proof import MIS_RULES
+from infra.postgres.mis_rules import MIS_RULES
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.settings import DEFAULT_TENANT
 from ledger.events import TOPIC_BALANCE_UPDATED
@@ -63,7 +63,7 @@ _OF_NOTIFICATION: Final = """
      GROUP BY 1, t.transaction_id HAVING t.transaction_id IS NULL OR count(m.message_id) <> 1
 """
 # On topics of the test's own.
-_OF_MIS: Final = tuple(query.replace("%", "%%").replace("topic = '", "topic LIKE '%%") for _, query in MIS_RULES)
+_OF_MIS: Final = tuple(str(rule.query).replace("%", "%%").replace("topic = '", "topic LIKE '%%") for rule in MIS_RULES)
 
 # A group is one more line here.
 GROUPS: Final = {

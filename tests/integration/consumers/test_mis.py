@@ -22,7 +22,7 @@ from infra.kafka.received import ReceivedEvent
 from infra.postgres.consumption import GroupStore
 from infra.postgres.database import Database
 from infra.postgres.mis import MisEffects, PostgresMis
-from infra.postgres.mis_proof import MIS_RULES
+from infra.postgres.mis_rules import MIS_RULES
 from infra.postgres.privileges import APPLICATION_ROLE
 from infra.postgres.replays import Replays
 from ledger.charts import ENTRY_DIMENSIONS, TRANSACTION_DIMENSIONS, ChartRequest, Interval
@@ -83,7 +83,7 @@ async def publish(stack: RunningStack, topic: str, events: Sequence[Event]) -> N
 
 def violations(url: str) -> list[str]:
     with psycopg.connect(url, autocommit=True) as connection:
-        return [str(row[0]) for _, query in MIS_RULES for row in connection.execute(query.encode()).fetchall()]
+        return [str(row[0]) for rule in MIS_RULES for row in connection.execute(str(rule.query).encode()).fetchall()]
 
 
 def counted(url: str) -> tuple[int, int]:
@@ -229,7 +229,7 @@ def _assert_tampering_is_named(url: str) -> None:
         with psycopg.connect(url) as connection:
             changed = connection.execute(f"{statement} WHERE ctid = (SELECT ctid FROM {table} WHERE {what} LIMIT 1)".encode())  # noqa: S608  constants
             assert changed.rowcount == 1
-            found = [str(row[0]) for _, query in MIS_RULES for row in connection.execute(query.encode()).fetchall()]
+            found = [str(row[0]) for rule in MIS_RULES for row in connection.execute(str(rule.query).encode()).fetchall()]
             assert any(re.search(says, line) for line in found), (statement, found)
             connection.rollback()
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.notification import NotificationMember, effects, open_deliverer
+from consumers.member import GroupMember
+from consumers.notification import effects, open_deliverer
 from infra.settings import Settings
 from tests.integration.notifications.conftest import PostOffice, until
 from tests.integration.notifications.receivers import Mailbox
@@ -66,7 +67,7 @@ class _Failing:
 async def test_where_one_part_of_a_member_fails_the_deliverer_ends_in_order(office: PostOffice) -> None:
     await office.enter()
     await office.tell()
-    member = NotificationMember(office.deliverer(), _Failing(office.hook.arrived))
+    member = GroupMember(office.deliverer(), _Failing(office.hook.arrived))
     with pytest.raises(ExceptionGroup, match="parts of the member") as failed:
         await asyncio.wait_for(member.run(), 10)
     assert [str(error) for error in failed.value.exceptions] == ["it fell over"]
@@ -74,7 +75,7 @@ async def test_where_one_part_of_a_member_fails_the_deliverer_ends_in_order(offi
 
 
 async def test_a_stopped_member_stops_all_its_parts(office: PostOffice) -> None:
-    member = NotificationMember(office.deliverer(), office.deliverer())
+    member = GroupMember(office.deliverer(), office.deliverer())
     running = asyncio.create_task(member.run())
     await asyncio.sleep(0)
     member.stop()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from infra.postgres.proof_rules import rule
 from ledger.bands import BAND_LIMITS, OVERDRAWN
 from ledger.currencies import MINOR_UNIT_EXPONENTS
 
@@ -77,7 +78,7 @@ _ENTRIES: Final = f"""
 _SHOWN_HOUR: Final = """to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24"Z"')"""
 
 MIS_RULES: Final = (
-    (
+    rule(
         5,
         f"""
         SELECT format('hour %s, tenant %s, %s %s %s: group mis counts %s transactions over %s minor units, the ledger %s over %s',
@@ -87,7 +88,7 @@ MIS_RULES: Final = (
          WHERE (m.transactions, m.amount) IS DISTINCT FROM (l.transactions, l.amount)
         """,  # noqa: S608
     ),
-    (
+    rule(
         5,
         f"""
         SELECT format('hour %s, tenant %s, %s %s %s: group mis counts %s entries over %s minor units, the ledger %s over %s',
@@ -98,4 +99,3 @@ MIS_RULES: Final = (
         """,  # noqa: S608
     ),
 )
-"""Rules by truth and query, as in :mod:`infra.postgres.proof`."""
