@@ -64,6 +64,8 @@ class ConsumerLoop:
         self._effects = effects
         self._stopping = asyncio.Event()
         self._positions: dict[Partition, int] = {}
+        self._belongs = False
+        self._committing = asyncio.Lock()
         self._wait_seconds = _FIRST_WAIT_SECONDS
         self._looked_at = time.monotonic()
 
@@ -80,10 +82,21 @@ class ConsumerLoop:
                 _log.warning("consumer.kafka-away", group=self._group, error=str(error) or type(error).__name__)
                 await self._wait()
 
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Partitions came or went: whoever has them next reads the stored offset first."""
-        for partition in partitions:
-            self._positions.pop(partition, None)
+    async def revoked(self) -> None:
+        """The group is being divided anew: whoever has a partition next reads its stored offset first.
+
+        Until this member has its new part it neither looks partitions up nor commits: aiokafka still names the old ones, and a commit
+        that is refused meanwhile would throw the member out of the division that it waits for, again and again.
+        """
+        self._belongs = False
+        self._positions.clear()
+        async with self._committing:
+            pass
+
+    def assigned(self) -> None:
+        """The division is done; other members may have moved partitions on since this one had them."""
+        self._positions.clear()
+        self._belongs = True
 
     async def _connect_and_consume(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -105,8 +118,9 @@ class ConsumerLoop:
             metadata_max_age_ms=60_000,
         )
         self._positions.clear()
+        self._belongs = False
         try:
-            consumer.subscribe(topics=list(self._topics), listener=_Forgetter(self))
+            consumer.subscribe(topics=list(self._topics), listener=_Membership(self))
             await self._unless_stopped(self._servers.start(consumer))
             while not self._stopping.is_set():
                 await self._consume_once(consumer)
@@ -195,10 +209,14 @@ class ConsumerLoop:
             return
         self._looked_at = time.monotonic()
         stored = await self._effects.next_offsets(self._positions)
-        self.forget([partition for partition, offset in stored.items() if self._positions.get(partition, offset) != offset])
+        for partition, offset in stored.items():
+            if self._positions.get(partition, offset) != offset:
+                self._positions.pop(partition)
 
     async def _find_positions(self, consumer: Any) -> None:  # noqa: ANN401
         """Seek each partition that has no position yet to its stored offset."""
+        if not self._belongs:
+            return
         unknown = [place for place in consumer.assignment() if Partition(place.topic, place.partition) not in self._positions]
         if not unknown:
             return
@@ -242,8 +260,9 @@ class ConsumerLoop:
         if not offsets:
             return
         try:
-            async with asyncio.timeout(_COMMIT_TIMEOUT_SECONDS):
-                await consumer.commit(offsets)
+            async with asyncio.timeout(_COMMIT_TIMEOUT_SECONDS), self._committing:
+                if self._belongs:
+                    await consumer.commit(offsets)
         except (KafkaError, TimeoutError) as error:
             _log.info("consumer.progress-not-shown", group=self._group, error=str(error) or type(error).__name__)
 
@@ -262,19 +281,17 @@ def _transactions(batch: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(subjects))
 
 
-class _Forgetter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Tells the loop that partitions came or went."""
+class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Tells the loop when the group is being divided anew, and when that is done."""
 
     def __init__(self, loop: ConsumerLoop) -> None:
         self._loop = loop
 
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """They belong to another member from now on."""
-        self._loop.forget(Partition(place.topic, place.partition) for place in revoked)
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002  they may all move
+        await self._loop.revoked()
 
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Another member may have moved them on since this one had them."""
-        self._loop.forget(Partition(place.topic, place.partition) for place in assigned)
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002  all are looked up
+        self._loop.assigned()
 
 
 def _by_partition(offsets: Mapping[TopicPartition, int]) -> dict[Partition, int]:

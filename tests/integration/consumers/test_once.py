@@ -220,6 +220,26 @@ async def test_a_member_whose_partition_was_moved_on_reads_the_stored_offset_aga
     _assert_each_once(postgres_url, topic, [*events, *more])
 
 
+async def test_a_member_that_waits_for_its_part_neither_looks_partitions_up_nor_commits(
+    stack: RunningStack, postgres_url: str, database: Database, topic: str, group: str
+) -> None:
+    # aiokafka answers a commit that the group refuses by giving its membership up, the new one that it waits for, too.
+    effects = _Counting(AuditEffects(database, consumer_group=group))
+    async with member(stack, group, topic, effects) as loop:
+        await until(lambda: _has_positions(loop), "it has its partitions")
+        await loop.revoked()
+        events = [event(topic, number) for number in range(20)]
+        await send(stack, events)
+        looked_up, shown = effects.looked_up, await committed(stack, group, topic)
+        await asyncio.sleep(4)
+        assert effects.looked_up == looked_up
+        assert effects.records == 0
+        assert await committed(stack, group, topic) == shown
+        loop.assigned()
+        await until_applied(stack, postgres_url, group, topic)
+    _assert_each_once(postgres_url, topic, events)
+
+
 async def _has_positions(loop: ConsumerLoop) -> bool:
     return len(loop._positions) == PARTITIONS
 
@@ -288,12 +308,14 @@ class _Counting:
         self.group = effects.offsets._group
         self.records = 0
         self.partitions: set[Partition] = set()
+        self.looked_up = 0
         self._pause_seconds = pause_seconds
 
     async def has_applied(self) -> bool:
         return self.records > 0
 
     async def next_offsets(self, beginnings: Mapping[Partition, int]) -> dict[Partition, int]:
+        self.looked_up += len(beginnings)
         return await self.effects.next_offsets(beginnings)
 
     async def move(self, partition: Partition, *, expected: int, to: int) -> None:
@@ -322,7 +344,8 @@ class _Overtaken(_Counting):
             self.overtaken += 1
             await self.effects.apply(partition, records, expected=expected)
             assert self.loop is not None
-            self.loop.forget([partition])
+            await self.loop.revoked()
+            self.loop.assigned()
         return await super().apply(partition, records, expected=expected)
 
 
