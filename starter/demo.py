@@ -17,8 +17,8 @@ from rich.table import Table
 from infra.settings import DEFAULT_TENANT
 from infra.stack.control import ensure_up
 from ledger.ids import entry_transaction_id, workflow_id
-from starter import reports
 from starter.check import CheckReport, run_check
+from starter.cli import reports
 from starter.client import ApiClient
 from starter.posting import Order, Tally, post_all
 

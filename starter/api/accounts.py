@@ -17,7 +17,8 @@ from ledger.money import Money
 from ledger.rules import StatusChange, parse_time_zone
 from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
-from starter.api.models import AMOUNT_RULES, AccountBody, AccountView, BalanceQuery, BalanceView, FreezeBody, RulesBody
+from starter.api.models.accounts import AccountBody, AccountView, BalanceQuery, BalanceView, FreezeBody, RulesBody
+from starter.api.models.fields import AMOUNT_RULES
 from starter.api.services import Authenticated, Services, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])

@@ -11,7 +11,7 @@ from infra.postgres.api_keys import Principal
 from ledger.commands import APPROVE, CANCEL, DECLINE
 from ledger.ids import parse_transaction_id
 from starter.api.answers import LOCATION
-from starter.api.models import DecisionBody, TransactionView
+from starter.api.models.transactions import DecisionBody, TransactionView
 from starter.api.services import Approver, Authenticated, Services, UsesServices
 from starter.api.transactions import Prefer, wait_seconds_of
 

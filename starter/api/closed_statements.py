@@ -13,7 +13,7 @@ from ledger.ids import parse_account_id
 from ledger.money import Money
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder, StatementRequest
 from starter.api.answers import answer
-from starter.api.models import StatementView
+from starter.api.models.statements import StatementView
 from starter.api.services import Authenticated, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])

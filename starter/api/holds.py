@@ -15,7 +15,8 @@ from ledger.ids import key_hold_id, parse_account_id, parse_transaction_id
 from ledger.money import Money
 from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
-from starter.api.models import CaptureBody, HoldBody, HoldView, TransactionView
+from starter.api.models.holds import CaptureBody, HoldBody, HoldView
+from starter.api.models.transactions import TransactionView
 from starter.api.services import Authenticated, Services, UsesServices
 from starter.api.transactions import ANSWERS, IdempotencyKey, Prefer, bound_id, capture_request, carry_out, check_key
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from ledger.charts import ENTRY_DIMENSIONS, TRANSACTION_DIMENSIONS, ChartRequest
-from starter.api.mis_models import (
+from starter.api.models.mis import (
     EntryChartQuery,
     EntryChartView,
     TransactionChartQuery,

@@ -13,7 +13,7 @@ from ledger.ids import parse_transaction_id
 from ledger.money import Money
 from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
-from starter.api.models import AccountId, Amount, Currency, Reason, Text
+from starter.api.models.fields import AccountId, Amount, Currency, Reason, Text
 from starter.api.services import Authenticated, UsesServices
 from starter.api.standing_orders import LocalTime
 from starter.notifications import MAX_PAGE_MESSAGES, WebhookWish

@@ -11,7 +11,8 @@ from ledger.currencies import exponent_of
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.rates import age_refusal
 from starter.api.answers import answer
-from starter.api.models import CalendarDate, RateView
+from starter.api.models.fields import CalendarDate
+from starter.api.models.transactions import RateView
 from starter.api.services import Authenticated, UsesServices
 
 router = APIRouter(prefix="/v1/rates", tags=["rates"])

@@ -28,7 +28,8 @@ from ledger.standing_orders import (
     dues_after,
 )
 from starter.api.answers import LOCATION, answer
-from starter.api.models import AccountId, Amount, CalendarDate, Currency, ReasonView, Reference, RemittanceInformation, Text, Uuid
+from starter.api.models.fields import AccountId, Amount, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
+from starter.api.models.transactions import ReasonView
 from starter.api.services import Authenticated, UsesServices
 from starter.api.transactions import IdempotencyKey, bound_id, check_key
 from starter.standing_orders import MAX_PAGE_ORDERS, zone_of

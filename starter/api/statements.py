@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from ledger.ids import parse_account_id
 from ledger.statements import StatementRequest
 from starter.api.answers import answer
-from starter.api.models import StatementQuery, StatementView
+from starter.api.models.statements import StatementQuery, StatementView
 from starter.api.services import Authenticated, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])

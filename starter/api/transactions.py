@@ -30,7 +30,8 @@ from ledger.requests import MAX_LEGS, MAX_SHARES, AccountRef, Override, Share, T
 from ledger.results import TransactionStatus
 from ledger.reversals import reversal_request, reversible
 from starter.api.answers import LOCATION, answer
-from starter.api.models import CaptureBody, OverrideBody, RetryBody, ReversalBody, SettlementBody, TransactionBody, TransactionView
+from starter.api.models.holds import CaptureBody
+from starter.api.models.transactions import OverrideBody, RetryBody, ReversalBody, SettlementBody, TransactionBody, TransactionView
 from starter.api.services import Authenticated, Services, UsesServices, require
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])

@@ -20,7 +20,7 @@ import pytest
 import structlog
 
 from infra.temporal.client import connect
-from starter.cli import run_command
+from starter.cli.main import run_command
 from tests.integration.api.bank import Bank, Records, bank_at
 from tests.stack_fixtures import RunningStack
 

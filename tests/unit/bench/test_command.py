@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from starter import bench_commands
-from starter.cli import app
+from starter.cli.main import app
 
 
 @pytest.mark.parametrize("benchmark", ["ledger", "statements", "workflow", "rules", "upkeep", "bank-file"])

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import os, sys
 import temporalio.bridge.temporal_sdk_bridge
-from starter.cli import main
+from starter.cli.main import main
 
 class AbortsWhenTheInterpreterIsTakenDown:
     abort = os.abort

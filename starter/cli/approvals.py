@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.api_access import ApiKey, ApiUrl, ask, show  # Typer reads annotations at run time
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import API_WAIT_SECONDS, ApiKey, ApiUrl, Json, ask, present, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_WAIT_SECONDS: Final = 30
 Reason = Annotated[str | None, typer.Option(help="Up to 140 characters, recorded with who said it.")]
 TransactionId = Annotated[str, typer.Argument(help="The transaction's id, a UUID.")]
 
@@ -31,8 +29,7 @@ def _command(action: str) -> Callable[..., None]:
     def decide(
         transaction_id: TransactionId, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False
     ) -> None:
-        answer = ask(api_url, api_key, lambda client: client.decide(transaction_id, action, reason, wait_seconds=_WAIT_SECONDS))
-        given = {name: value for name, value in answer.items() if value not in (None, [], {}, False)}
-        show(answer if as_json else given, as_json=as_json)
+        answer = ask(api_url, api_key, lambda client: client.decide(transaction_id, action, reason, wait_seconds=API_WAIT_SECONDS))
+        show(answer if as_json else present(answer), as_json=as_json)
 
     return decide

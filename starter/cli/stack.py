@@ -19,6 +19,7 @@ from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
 from infra.stack.model import Health, StackError, without_password
 from ledger.errors import UnavailableError
+from starter.cli.access import Json
 from starter.group_stores import kafka_of
 from starter.web_ui import view_link, views
 
@@ -35,7 +36,6 @@ _STYLES = {
     Health.RESTARTING: "yellow",
     Health.STOPPED: "dim",
 }
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from starter.api_access import ApiKey, ApiUrl, ask, show  # Typer reads annotations at run time
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

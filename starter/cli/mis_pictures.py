@@ -8,7 +8,7 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.errors import InvalidInputError
-from starter.mis_commands import dimensions_of
+from starter.cli.mis import dimensions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003  Typer reads annotations at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ledger.charts import Interval
-from starter.api_access import ApiKey, ApiUrl, ask, show
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +54,12 @@ def mis(  # noqa: PLR0913, PLR0917  each is an option
     query = {"from": since, "to": until, "per": per.value, "by": by, "time_zone": time_zone}
     given = {name: value for name, value in query.items() if value is not None}
     if plot is not None:
-        from starter.mis_pictures import check_target  # noqa: PLC0415  as below
+        from starter.cli.mis_pictures import check_target  # noqa: PLC0415  as below
 
         check_target(plot)
     chart = ask(api_url, api_key, lambda client: client.chart(what.value, given))
     if plot is not None:
-        from starter.mis_pictures import draw  # noqa: PLC0415  loaded only where something is drawn
+        from starter.cli.mis_pictures import draw  # noqa: PLC0415  loaded only where something is drawn
 
         draw(what.value, chart, plot)
         typer.echo(f"drawn: {plot}", err=True)
@@ -79,7 +78,7 @@ def _print(counted: str, chart: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415  tables are loaded only where they are shown
     from rich.text import Text  # noqa: PLC0415
 
-    from starter.reports import console  # noqa: PLC0415
+    from starter.cli.reports import console  # noqa: PLC0415
 
     rows, names = chart["rows"], dimensions_of(chart["rows"])
     title = f"{counted.capitalize()} per {chart['per']}, {chart['time_zone']}"

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from starter.reports import console
+from starter.cli.reports import console
 
 _TEXT_WIDTH: Final = 22
 

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ledger.deliveries import MessageStatus  # noqa: TC001  Typer reads annotations at run time
+from ledger.deliveries import MessageStatus
 from ledger.errors import InvalidInputError
-from starter.api_access import ApiKey, ApiUrl, ask, show
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
 
 _LISTED: Final = ("message_id", "status", "channel", "kind", "customer_id", "attempts", "last_error")
 

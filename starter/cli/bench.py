@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import typer
 
-_EXIT_BAD_INPUT = 2
+from starter.cli.access import EXIT_BAD_INPUT
 
 # What follows the command goes to the benchmark as it is, so that its options stand in one place, beside what they do.
 _HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -71,6 +71,6 @@ def bank_file(context: typer.Context) -> None:
 def _run(module: str, arguments: list[str]) -> None:
     if find_spec("bench") is None:
         typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)
-        raise typer.Exit(_EXIT_BAD_INPUT)
+        raise typer.Exit(EXIT_BAD_INPUT)
     # -P: a folder `bench` where the command happens to be run isn't meant.
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606  this interpreter

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ledger.calendars import DayShift, Holidays  # Typer reads annotations at run time
+from ledger.calendars import DayShift, Holidays
 from ledger.errors import InvalidInputError
 from ledger.standing_orders import DEFAULT_TIME, Frequency
-from starter.api_access import ApiKey, ApiUrl, ask, show
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, given, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +67,9 @@ def order_create(  # noqa: PLR0913, PLR0917  each is an option
         "creditor": creditor,
         "amount": amount,
         "currency": currency,
-        "schedule": rhythm | _given(day=day, time=time, end_date=end_date, count=count),
+        "schedule": rhythm | given(day=day, time=time, end_date=end_date, count=count),
         "on_refusal": _on_refusal(on_refusal, retry_until, every),
-        **_given(reference=reference, remittance_information=remittance_information),
+        **given(reference=reference, remittance_information=remittance_information),
     }
     _show(ask(api_url, api_key, lambda client: client.create_standing_order(body)), as_json=as_json)
 
@@ -83,7 +82,7 @@ def order_list(
     as_json: Json = False,
 ) -> None:
     """List standing orders, the oldest first."""
-    query = {"limit": str(limit), **_given(cursor=cursor)}
+    query = {"limit": str(limit), **given(cursor=cursor)}
     page = ask(api_url, api_key, lambda client: client.standing_orders(query))
     if as_json:
         show(page, as_json=True)
@@ -102,7 +101,7 @@ def order_show(order_id: OrderId, api_url: ApiUrl = None, api_key: ApiKey = None
 
 def _change_command(change: str) -> Callable[..., None]:
     def command(order_id: OrderId, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
-        body = _given(reason=reason)
+        body = given(reason=reason)
         _show(ask(api_url, api_key, lambda client: client.change_standing_order(order_id, change, body)), as_json=as_json)
 
     return command
@@ -129,8 +128,4 @@ def _on_refusal(rule: str, retry_until: int | None, every: int | None) -> object
         return rule
     if retry_until is None:
         raise InvalidInputError(field="retry_until", value=None, rule="must be given with --on-refusal retry")
-    return {"retry_until": retry_until, **_given(every=every)}
-
-
-def _given(**options: object) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+    return {"retry_until": retry_until, **given(every=every)}

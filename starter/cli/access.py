@@ -1,15 +1,16 @@
-"""How commands reach the HTTP API, and how they show what it answers."""
+"""How commands reach the HTTP API and the servers, and how they show what came of it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
+from ledger.errors import UnavailableError
 from starter.client import ApiClient, ApiUnavailableError
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+EXIT_NOT_PROVEN: Final = 1
+EXIT_BAD_INPUT: Final = 2
+EXIT_UNAVAILABLE: Final = 3
+API_WAIT_SECONDS: Final = 30
+"""How long a command lets the API wait for a transaction's final answer."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
 
@@ -55,3 +63,33 @@ def show(content: dict[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in content)
     for name, value in content.items():
         typer.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  whatever options hold
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def present(content: dict[str, Any]) -> dict[str, Any]:
+    """Without what an answer doesn't use."""
+    return {name: value for name, value in content.items() if value not in (None, [], {}, False)}
+
+
+def outside_or_stack(settings: Settings) -> Settings:
+    """The settings, with the servers of the running stack where the environment names none.
+
+    Raises:
+        UnavailableError: a server is named by neither.
+    """
+    info = read_stack_info(settings.home)
+    found = {
+        "postgres_url": info.postgres_dsn if info else None,
+        "temporal_address": info.temporal_address if info else None,
+        "kafka_bootstrap_servers": info.kafka_bootstrap_servers if info else None,
+    }
+    given = {name: value for name in found if (value := getattr(settings, name)) is not None}
+    missing = [name for name in found if name not in given and found[name] is None]
+    if missing:
+        detail = f"nothing runs in {settings.home.absolute()}, and CASAFLOW_{missing[0].upper()} is not set"
+        raise UnavailableError(part=missing[0].partition("_")[0], detail=detail)
+    return Settings(**{**settings.model_dump(), **found, **given})

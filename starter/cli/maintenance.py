@@ -14,7 +14,7 @@ import typer
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
+from starter.cli.access import Json
 
 if TYPE_CHECKING:
     from infra.postgres.database import Database

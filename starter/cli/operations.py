@@ -13,17 +13,14 @@ from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
 from ledger.settlements import SweepOrder, SweepReport, whole_sweep
-from starter.api_access import ApiKey, ApiUrl, ask, show
-from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
+from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, present, show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starter.client import ApiClient
 
-_WAIT_SECONDS: Final = 30
 _SWEEP_WITHIN: Final = timedelta(minutes=10)
-_EXIT_NOT_FINAL: Final = 1
 Why = Annotated[str, typer.Option(help="Why; recorded with the transaction.")]
 
 
@@ -36,7 +33,7 @@ def register(app: typer.Typer, transactions: typer.Typer) -> None:
 
 def retry(transaction_id: str, reason: Why, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Have a parked transaction try again what it is parked at. Exit code 1 if it is not final after it."""
-    _have_done(api_url, api_key, lambda client: client.retry(transaction_id, reason, wait_seconds=_WAIT_SECONDS), as_json=as_json)
+    _have_done(api_url, api_key, lambda client: client.retry(transaction_id, reason, wait_seconds=API_WAIT_SECONDS), as_json=as_json)
 
 
 def settle(
@@ -48,15 +45,14 @@ def settle(
     as_json: Json = False,
 ) -> None:
     """Have a parked transfer credit another account. Exit code 1 if it is not final after it."""
-    _have_done(api_url, api_key, lambda client: client.settle(transaction_id, to, reason, wait_seconds=_WAIT_SECONDS), as_json=as_json)
+    _have_done(api_url, api_key, lambda client: client.settle(transaction_id, to, reason, wait_seconds=API_WAIT_SECONDS), as_json=as_json)
 
 
 def _have_done(url: str | None, key: str | None, work: Callable[[ApiClient], Awaitable[dict[str, Any]]], *, as_json: bool) -> None:
     answer = ask(url, key, work)
-    shown = answer if as_json else {name: value for name, value in answer.items() if value not in (None, [], {}, False)}
-    show(shown, as_json=as_json)
+    show(answer if as_json else present(answer), as_json=as_json)
     if answer["status"] not in {"completed", "reversed", "rejected"}:
-        raise typer.Exit(_EXIT_NOT_FINAL)
+        raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def sweep(

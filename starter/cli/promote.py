@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
+from starter.cli.access import EXIT_NOT_PROVEN, Json
 
 if TYPE_CHECKING:
     from infra.temporal.deployment import Moves
-
-_EXIT_NOT_PROVEN: Final = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +36,7 @@ def register(app: typer.Typer) -> None:
         found = asyncio.run(_promote(_with_temporal(Settings()), build_id, move_all=move_all, report=report, within_seconds=within))
         typer.echo(json.dumps(found) if as_json else _in_words(found))
         if report and found["unserved"]:
-            raise typer.Exit(_EXIT_NOT_PROVEN)
+            raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def _with_temporal(settings: Settings) -> Settings:

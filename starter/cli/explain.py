@@ -10,8 +10,7 @@ import typer
 
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
-from starter.api_access import ApiKey, ApiUrl, ask, show  # Typer reads annotations at run time
-from starter.stack_commands import Json  # noqa: TC001  as above
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
 from starter.web_ui import workflow_link
 
 _WIDTH: Final = 160

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path  # noqa: TC003  Typer reads annotations at run time
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from ledger.errors import InvalidInputError
 from ledger.statements import parse_instant
+from starter.cli.access import EXIT_NOT_PROVEN, Json
 from starter.group_stores import on_stores
-from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
 if TYPE_CHECKING:
     from infra.postgres.audit_trail import AuditVerification, ChainHead
     from infra.postgres.database import Database
     from infra.settings import Settings
-
-_EXIT_OFFENDING: Final = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +58,7 @@ def verify(
         verdict = f"{found.total} are not as they were" if found.total else "none was changed, is missing or was inserted"
         typer.echo(f"{found.records} records in {found.chains} chains: {verdict}")
     if found.total:
-        raise typer.Exit(_EXIT_OFFENDING)
+        raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def heads() -> None:

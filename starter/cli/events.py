@@ -14,9 +14,9 @@ from infra.settings import ALL_GROUPS, Settings
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.ids import parse_transaction_id
 from ledger.statements import parse_instant
+from starter.cli.access import EXIT_NOT_PROVEN, Json
+from starter.cli.reports import console
 from starter.group_stores import kafka_of, on_stores
-from starter.reports import console
-from starter.stack_commands import Json  # noqa: TC001  Typer reads annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from infra.postgres.replays import Replayed, Replays
     from infra.postgres.stored_offsets import StoredOffsets
 
-_EXIT_HELD: Final = 1
 _MOST_SHOWN: Final = 1_000
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help=f"One of {', '.join(ALL_GROUPS)}.")]
 
@@ -81,7 +80,7 @@ def dead_letters(group: GroupName, as_json: Json = False) -> None:
         if len(found) == _MOST_SHOWN:
             typer.echo(f"These are the first {_MOST_SHOWN}.")
     if found:
-        raise typer.Exit(_EXIT_HELD)
+        raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def replay(
@@ -172,7 +171,7 @@ def _show_replayed(done: list[Replayed], *, as_json: bool) -> None:
         for failure in map(_failure, failed):
             typer.echo(f"event {failure['event_id']} fails again, {failure['waiting']} wait behind it: {failure['error']}", err=True)
     if failed:
-        raise typer.Exit(_EXIT_HELD)
+        raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def _failure(one: Replayed) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""``python -m starter.cli``."""
+
+from starter.cli.main import main
+
+main()
