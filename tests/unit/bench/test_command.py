@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from starter import bench_commands
+from starter.cli import bench as bench_commands
 from starter.cli.main import app
 
 
