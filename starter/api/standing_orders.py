@@ -80,7 +80,7 @@ class ScheduleBody(_Body):
     holidays: Holidays = Holidays.TARGET2
 
 
-class RetryBody(_Body):
+class OrderRetryBody(_Body):
     """Try a refused transaction again."""
 
     retry_until: Annotated[int, Field(strict=True)]
@@ -100,7 +100,7 @@ class StandingOrderBody(_Body):
     reference: Reference | None = None
     remittance_information: RemittanceInformation | None = None
     schedule: ScheduleBody
-    on_refusal: Literal["skip", "stop"] | RetryBody = "skip"
+    on_refusal: Literal["skip", "stop"] | OrderRetryBody = "skip"
 
 
 class ChangeBody(_Body):
@@ -309,6 +309,6 @@ async def _change(
 
 def _on_refusal(body: StandingOrderBody) -> OnRefusal:
     rule = body.on_refusal
-    if isinstance(rule, RetryBody):
+    if isinstance(rule, OrderRetryBody):
         return OnRefusal(rule=RefusalRule.RETRY, retry_until_hours=rule.retry_until, every_hours=rule.every)
     return OnRefusal(rule=RefusalRule(rule))

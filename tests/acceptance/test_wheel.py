@@ -29,13 +29,21 @@ print(json.dumps(imported))
 """
 
 
+def _built(project: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
+    return _built(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _built(ROOT / "clients" / "python", tmp_path_factory.mktemp("client"))
 
 
 def test_the_wheel_has_the_packages_with_their_sql_examples_and_templates_and_no_tests(wheel: Path) -> None:
@@ -51,10 +59,22 @@ def test_the_wheel_has_the_packages_with_their_sql_examples_and_templates_and_no
     assert any(name.startswith("infra/kafka/examples/") for name in on_disk)
 
 
-def test_every_module_imports_from_a_production_install(wheel: Path, tmp_path: Path) -> None:
+def test_the_client_needs_nothing_of_the_server(client_wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, cwd=tmp_path)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(client_wheel)], check=True, cwd=tmp_path)
+    subprocess.run([python, "-W", "error", "-c", IMPORT_EVERYTHING, "casaflow_client"], check=True, cwd=tmp_path, capture_output=True)
+    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    names = {package["name"] for package in json.loads(listed.stdout)}
+    assert {"casaflow-client", "httpx", "pydantic"} <= names
+    assert names.isdisjoint({"casaflow", "temporalio", "fastapi", "typer", "sqlalchemy", "psycopg", "aiokafka", "rich"})
+    assert "casaflow_client/py.typed" in zipfile.ZipFile(client_wheel).namelist()
+
+
+def test_every_module_imports_from_a_production_install(wheel: Path, client_wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(client_wheel), str(wheel)], check=True, cwd=tmp_path)
     imported = subprocess.run(
         [python, "-W", "error", "-c", IMPORT_EVERYTHING, *sorted(PACKAGES)], check=True, cwd=tmp_path, capture_output=True, text=True
     )

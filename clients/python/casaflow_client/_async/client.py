@@ -1,0 +1,13 @@
+"""The asynchronous client as a whole."""
+
+from __future__ import annotations
+
+from casaflow_client._async.accounts import AsyncAccounts
+from casaflow_client._async.holds import AsyncHolds
+from casaflow_client._async.reports import AsyncReports
+from casaflow_client._async.standing_orders import AsyncStandingOrders
+from casaflow_client._async.transactions import AsyncTransactions
+
+
+class AsyncClient(AsyncAccounts, AsyncTransactions, AsyncHolds, AsyncStandingOrders, AsyncReports):
+    """Requests to one API with one key. ``async with AsyncClient(url, key) as client: …``."""

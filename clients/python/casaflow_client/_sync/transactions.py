@@ -1,0 +1,113 @@
+"""Transactions: submit, look at, decide, reverse; what operators do with parked ones."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+from casaflow_client import models
+from casaflow_client._clock import sleep
+from casaflow_client._sync.transport import Transport
+from casaflow_client.errors import UnavailableError
+from casaflow_client.requests import Body, body_of, preferring, uuid_segment
+
+_UNDER_WAY = "processing"
+_FIRST_LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 2.0
+
+
+class Transactions(Transport):
+    """What concerns transactions. `wait_seconds` is how long the API waits for the final answer before it gives the one so far."""
+
+    def submit(self, transaction: models.TransactionRequest | Body, *, wait_seconds: float = 0) -> models.Transaction:
+        """Submit a transaction; the same id never runs twice, and a repeat has the first one's outcome.
+
+        Without an id it gets one here, so that it may be repeated. A rejection is an outcome: look at ``status`` and ``reason``.
+
+        Raises:
+            ConflictError: the id is in use with other content.
+            InvalidRequestError: a field breaks a rule.
+        """
+        body = body_of(transaction) or {}
+        body.setdefault("transaction_id", str(uuid4()))
+        return self._ask("POST", "/v1/transactions", models.Transaction, body=body, headers=preferring(wait_seconds))
+
+    def transaction(self, transaction_id: str | UUID) -> models.Transaction:
+        """A transaction as it stands.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return self._ask("GET", _path(transaction_id), models.Transaction)
+
+    def outcome(self, transaction_id: str | UUID, *, within_seconds: float = 60) -> models.Transaction:
+        """A transaction once it is under way no longer: it has its final status, or stands parked for an operator.
+
+        Raises:
+            UnavailableError: it was still under way at the end of that time.
+        """
+        began, pause = time.monotonic(), _FIRST_LOOK_SECONDS
+        while True:
+            found = self.transaction(transaction_id)
+            if found.status != _UNDER_WAY:
+                return found
+            if time.monotonic() - began + pause > within_seconds:
+                message = f"transaction {transaction_id} was still under way after {within_seconds:g} s"
+                raise UnavailableError(message)
+            sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+
+    def explanation(self, transaction_id: str | UUID) -> models.Explanation:
+        """What became of a transaction, from the request to the last consumer."""
+        return self._ask("GET", f"{_path(transaction_id)}/explanation", models.Explanation)
+
+    def reverse(
+        self, transaction_id: str | UUID, reversal: models.ReversalRequest | Body | None = None, *, wait_seconds: float = 0
+    ) -> models.Transaction:
+        """Take a transaction back, or a part of it, by a transaction of its own that names it.
+
+        A part without an id of its own gets one here, so that it may be repeated.
+
+        Raises:
+            ConflictError: it can't be reversed.
+        """
+        body = body_of(reversal) or {}
+        if body.get("amount") is not None:
+            body.setdefault("transaction_id", str(uuid4()))
+        return self._tell(transaction_id, "reverse", body, wait_seconds)
+
+    def approve(self, transaction_id: str | UUID, reason: str | None = None, *, wait_seconds: float = 0) -> models.Transaction:
+        """Let a transaction go on that waits for somebody's consent."""
+        return self._tell(transaction_id, "approve", _because(reason), wait_seconds)
+
+    def decline(self, transaction_id: str | UUID, reason: str | None = None, *, wait_seconds: float = 0) -> models.Transaction:
+        """Refuse a transaction that waits for somebody's consent."""
+        return self._tell(transaction_id, "decline", _because(reason), wait_seconds)
+
+    def cancel(self, transaction_id: str | UUID, reason: str | None = None, *, wait_seconds: float = 0) -> models.Transaction:
+        """End a transaction before its posting has begun.
+
+        Raises:
+            ConflictError: it has begun.
+        """
+        return self._tell(transaction_id, "cancel", _because(reason), wait_seconds)
+
+    def retry(self, transaction_id: str | UUID, reason: str, *, wait_seconds: float = 0) -> models.Transaction:
+        """Have a parked transaction try again what it is parked at."""
+        return self._tell(transaction_id, "retry", {"reason": reason}, wait_seconds)
+
+    def settle(self, transaction_id: str | UUID, creditor: str, reason: str, *, wait_seconds: float = 0) -> models.Transaction:
+        """Have a parked transfer credit another account."""
+        return self._tell(transaction_id, "settle", {"creditor": creditor, "reason": reason}, wait_seconds)
+
+    def _tell(self, transaction_id: str | UUID, what: str, body: dict[str, Any] | None, wait_seconds: float) -> models.Transaction:
+        return self._ask("POST", f"{_path(transaction_id)}/{what}", models.Transaction, body=body, headers=preferring(wait_seconds))
+
+
+def _because(reason: str | None) -> dict[str, Any] | None:
+    return None if reason is None else {"reason": reason}
+
+
+def _path(transaction_id: str | UUID) -> str:
+    return f"/v1/transactions/{uuid_segment(transaction_id, field='transaction_id')}"

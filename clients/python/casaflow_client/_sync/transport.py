@@ -1,0 +1,114 @@
+"""Sends a request until there is an answer, or patience ends."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from casaflow_client import requests
+from casaflow_client._clock import sleep
+from casaflow_client.errors import RateLimitedError, UnavailableError
+from casaflow_client.requests import Answer, Body, Patience
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Transport:
+    """One API, with one key."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        patience: Patience | None = None,
+        connections: int = 64,
+        timeout_seconds: float = requests.REQUEST_TIMEOUT_SECONDS,
+        http: httpx.Client | None = None,
+    ) -> None:
+        """Prepare; nothing connects yet.
+
+        Args:
+            url: where the API is, such as ``https://bank.example/casaflow``.
+            key: a key of ``casaflow key create``, or an access token of OAuth 2.
+            patience: how long a request is repeated while the API is away; None: :class:`Patience` as it is by default.
+            connections: open at most.
+            timeout_seconds: for one attempt; longer than any wait that is asked for.
+            http: used instead of a client made here, with proxies, certificates or a transport of its own; it is closed with this.
+
+        Raises:
+            InvalidArgumentError: no request can be made of this URL or key.
+        """
+        self._url, self._headers = requests.checked_url(url).rstrip("/"), {"Authorization": f"Bearer {requests.checked_key(key)}"}
+        self._patience = patience or Patience()
+        self._http = http or httpx.Client(
+            timeout=httpx.Timeout(timeout_seconds, connect=requests.CONNECT_TIMEOUT_SECONDS),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[Answer],
+        *,
+        parameters: dict[str, Any] | None = None,
+        body: Body | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """The answer to a request.
+
+        Raises:
+            ApiError: the API refused it.
+            UnavailableError: nothing answered for as long as this client was to wait.
+        """
+        response = self._answered(method, path, parameters=parameters, body=body, headers=headers)
+        return requests.answer_of(response, kind)
+
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: dict[str, Any] | None = None,
+        body: Body | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        began, attempt = time.monotonic(), 0
+        content = requests.body_of(body)
+        while True:
+            response: httpx.Response | None = None
+            try:
+                response = self._http.request(
+                    method, self._url + path, params=parameters, json=content, headers={**self._headers, **(headers or {})}
+                )
+            except httpx.TransportError as error:
+                reason, asked = f"the API does not answer ({type(error).__name__})", None
+            else:
+                again = requests.failed(response)
+                if again is None:
+                    return response
+                reason, asked = again
+            pause = self._patience.pause_seconds(attempt, asked, time.monotonic() - began)
+            if pause is None:
+                if response is not None and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                    raise RateLimitedError(requests.problem_of(response), response.status_code)
+                raise UnavailableError(reason)
+            if self._patience.on_wait is not None:
+                self._patience.on_wait(reason)
+            sleep(pause)
+            attempt += 1
