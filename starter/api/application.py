@@ -34,6 +34,7 @@ from ledger.events import TOPICS
 from starter.api import (
     accounts,
     approvals,
+    batches,
     closed_statements,
     event_types,
     explanations,
@@ -156,6 +157,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         statements,
         closed_statements,
         transactions,
+        batches,
         explanations,
         searches,
         rates,

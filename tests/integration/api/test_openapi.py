@@ -18,6 +18,7 @@ STATUSES = {
     ("post", "/v1/accounts/{account_id}/reactivate"): {"200", "404", "409", "422"},
     ("post", "/v1/accounts/{account_id}/close"): {"200", "404", "409", "422"},
     ("post", "/v1/transactions"): {"200", "201", "202", "409", "413", "422"},
+    ("post", "/v1/transactions/batch"): {"200", "413", "422"},
     ("get", "/v1/transactions/{transaction_id}"): {"200", "404", "422"},
     ("post", "/v1/transactions/{transaction_id}/reverse"): {"200", "201", "202", "404", "409", "413", "422"},
     ("post", "/v1/transactions/{transaction_id}/approve"): {"200", "202", "404", "409", "413", "422"},
