@@ -99,6 +99,18 @@ class ApiClient:
         """Give an account other rules."""
         return await self._send(lambda: self._http.patch(_account_path(account_id), json=rules))
 
+    async def accounts(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of accounts; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/accounts", params=query))
+
+    async def holds(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of holds; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/holds", params=query))
+
+    async def transactions(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of transactions; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/transactions", params=query))
+
     async def authorise_hold(self, body: dict[str, Any]) -> dict[str, Any]:
         """Set money aside, with an id of its own."""
         return await self._send(lambda: self._http.post("/v1/holds", json=body))

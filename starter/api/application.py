@@ -20,6 +20,7 @@ from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
@@ -33,6 +34,7 @@ from ledger.events import TOPICS
 from starter.api import (
     accounts,
     approvals,
+    batches,
     closed_statements,
     event_types,
     explanations,
@@ -44,6 +46,7 @@ from starter.api import (
     openapi,
     problems,
     rates,
+    searches,
     standing_orders,
     statements,
     transactions,
@@ -117,6 +120,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             maintenance=PostgresMaintenance(database),
             mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
+            searches=PostgresSearches(database),
             topic_ends=topic_ends,
             consumer_groups=settings.consumer_groups,
             rates=open_rates(settings),
@@ -153,7 +157,9 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         statements,
         closed_statements,
         transactions,
+        batches,
         explanations,
+        searches,
         rates,
         health,
         metrics,

@@ -27,7 +27,7 @@ from ledger.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _log = structlog.get_logger(__name__)
 
@@ -163,14 +163,25 @@ def _defect(request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "casaflow failed; the log of the API has the details")
 
 
+_ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response]]] = {
+    InvalidInputError: _invalid,
+    RequestValidationError: _malformed,
+    ConflictError: _conflict,
+    ForbiddenError: _forbidden,
+    UnauthenticatedCommandError: _not_obeyed,
+    NotFoundError: _not_found,
+    UnavailableError: _unavailable,
+    HTTPException: _http,
+    Exception: _defect,
+}
+
+
 def register(app: FastAPI) -> None:
     """Answer every error as a problem."""
-    app.add_exception_handler(InvalidInputError, _invalid)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(ConflictError, _conflict)
-    app.add_exception_handler(ForbiddenError, _forbidden)
-    app.add_exception_handler(UnauthenticatedCommandError, _not_obeyed)
-    app.add_exception_handler(NotFoundError, _not_found)
-    app.add_exception_handler(UnavailableError, _unavailable)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """How the API answers an error."""
+    return next(_ANSWERS[kind](request, error) for kind in type(error).__mro__ if kind in _ANSWERS)

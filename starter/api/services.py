@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infra.postgres.maintenance import PostgresMaintenance
     from infra.postgres.mis import PostgresMis
     from infra.postgres.outbox import PostgresOutbox
+    from infra.postgres.searches import PostgresSearches
     from infra.postgres.statement_lines import GroupStatements
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
@@ -48,6 +49,7 @@ class Services:
     maintenance: PostgresMaintenance
     mis: PostgresMis
     outbox: PostgresOutbox
+    searches: PostgresSearches
     topic_ends: TopicEnds | None
     """None: no broker is named, and the lag of groups isn't shown."""
     consumer_groups: tuple[str, ...]

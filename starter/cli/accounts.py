@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
+from starter.cli.lists import list_accounts, list_holds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,11 +38,12 @@ class Side(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add both groups of commands."""
-    accounts = typer.Typer(help="Open and show accounts, change their rules and status.", no_args_is_help=True)
+    accounts = typer.Typer(help="Open, list and show accounts, change their rules and status.", no_args_is_help=True)
     holds = typer.Typer(help="Set money aside for later debits.", no_args_is_help=True)
     app.add_typer(accounts, name="account")
     app.add_typer(holds, name="hold")
     accounts.command("open")(account_open)
+    accounts.command("list")(list_accounts)
     accounts.command("show")(account_show)
     accounts.command("rules")(account_rules)
     accounts.command("freeze")(account_freeze)
@@ -53,6 +55,7 @@ def register(app: typer.Typer) -> None:
     ):
         accounts.command(change, help=what)(_status_command(change))
     holds.command("authorise")(hold_authorise)
+    holds.command("list")(list_holds)
     holds.command("show")(hold_show)
     holds.command("void")(hold_void)
 
