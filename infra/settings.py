@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     payload_encryption: Literal["required", "off"] | None = None
     """``required``: no process talks to Temporal without keys. ``off``: it does, even where there are some. Unless set: required where
     Temporal's address isn't this machine's own, since payloads name customers and would cross a network readable."""
+    temporal_ui: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """URL of Temporal's Web UI, into which the console links; ``up`` says where the embedded one is. Unless set: no links."""
     task_queue: str = DEFAULT_TASK_QUEUE
     """Temporal task queue that carries transactions."""
 
@@ -125,6 +127,10 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
     """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
+
+    stack_controls: bool = False
+    """Whether the API may kill a worker process of the stack in `home`, to show that nothing is lost; set by ``up`` for its own API, and
+    by nobody else."""
 
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""

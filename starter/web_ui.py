@@ -7,9 +7,11 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from ledger import visibility
+from ledger.ids import workflow_id as workflow_id_of
 
 _TRANSACTIONS: Final = "`WorkflowType`='TransactionWorkflow'"
 
+_PLACE: Final = "{transaction_id}"
 _LONG: Final = dt.timedelta(minutes=1)
 """A healthy transaction takes less than a second."""
 
@@ -40,3 +42,14 @@ def view_link(ui: str, namespace: str, query: str) -> str:
 def workflow_link(ui: str, namespace: str, workflow_id: str, run_id: str) -> str:
     """Where the Web UI shows one workflow."""
     return f"{ui}/namespaces/{quote(namespace, safe='')}/workflows/{quote(workflow_id, safe='')}/{run_id}/timeline"
+
+
+def transaction_search(ui: str, namespace: str, tenant: str) -> str:
+    """Where the Web UI finds the workflow of a transaction of the tenant: a link with ``{transaction_id}`` in the id's place."""
+    link = view_link(ui, namespace, f"`WorkflowId`='{workflow_id_of(tenant, _PLACE)}'")
+    return link.replace(quote(_PLACE, safe=""), _PLACE)
+
+
+def run_timeline(ui: str, namespace: str) -> str:
+    """As :func:`workflow_link`, with ``{workflow_id}`` and ``{run_id}`` in their places; both have to be percent-encoded."""
+    return f"{ui}/namespaces/{quote(namespace, safe='')}/workflows/{{workflow_id}}/{{run_id}}/timeline"

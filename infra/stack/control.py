@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from infra.settings import absolute_files
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, is_locked
-from infra.stack.model import Health, StackError, StackHome, StackInfo, write_private
+from infra.stack.model import WORKER, Health, StackError, StackHome, StackInfo, write_private
 from infra.temporal.encryption import new_entry
 
 if TYPE_CHECKING:
@@ -166,6 +167,26 @@ def part_states(home: Path) -> list[PartState]:
         return []
     alive = is_locked(places.lock_file)
     return [_checked(part, alive=alive) for part in state.parts]
+
+
+def kill_worker(home: Path) -> PartState:
+    """Kill one worker process, as a machine that fails would; the supervisor starts it again.
+
+    The API's process, which hosts a worker beside the API, is none of those that are killed.
+
+    Returns:
+        The part as it was.
+
+    Raises:
+        StackError: no worker process runs now.
+    """
+    for part in part_states(home):
+        if part.name.partition(" ")[0] == WORKER and part.health is Health.HEALTHY and part.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(part.pid, signal.SIGKILL)
+                return part
+    message = f"no worker process of the stack in {StackHome(home).path} runs now"
+    raise StackError(message)
 
 
 def _refuse_another_version(places: StackHome) -> None:

@@ -16,6 +16,10 @@ from infra.settings import HOME_KEYS_FILE
 Model = TypeVar("Model", bound=BaseModel)
 
 
+WORKER: Final = "worker"
+"""Name of the part that is a worker process; of several, each has its number behind it."""
+
+
 class StackError(Exception):
     """The stack can't be started, or a part of it can't be used; the message says what, and shows the end of its log."""
 

@@ -23,7 +23,7 @@ from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.settings import absolute_files
 from infra.stack import kafka, temporal
-from infra.stack.model import StackError, without_password, write_private
+from infra.stack.model import WORKER, StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
@@ -144,9 +144,11 @@ class Servers:
             while not await _is_ready(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-        return Part(
-            name="api", command=self.python("api", "worker", "api", stop_seconds=40.0), wait_until_ready=ready, address=self.api_url
-        )
+        environment = {"CASAFLOW_STACK_CONTROLS": "true"}
+        if self.temporal_ui is not None:
+            environment["CASAFLOW_TEMPORAL_UI"] = self.temporal_ui
+        command = self.python("api", "worker", "api", stop_seconds=40.0, environment=environment)
+        return Part(name="api", command=command, wait_until_ready=ready, address=self.api_url)
 
 
 async def prepare_servers(settings: Settings, home: StackHome, reservations: PortReservations, say: Callable[[str], None]) -> Servers:
@@ -302,7 +304,7 @@ def worker_parts(servers: Servers) -> list[Part]:
             await asyncio.sleep(_POLL_SECONDS)
 
     count = servers.settings.workers
-    names = ["worker"] if count == 1 else [f"worker {number}" for number in range(1, count + 1)]
+    names = [WORKER] if count == 1 else [f"{WORKER} {number}" for number in range(1, count + 1)]
     queue = servers.settings.task_queue
     return [
         Part(

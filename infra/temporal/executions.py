@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from temporalio.service import RPCError, RPCStatusCode
@@ -13,6 +14,7 @@ from infra.temporal.requests import request_of
 from ledger import visibility
 from ledger.errors import InvalidInputError
 from ledger.ids import hold_workflow_id, settlement_id, transaction_of_workflow, workflow_id
+from ledger.results import TransactionStatus, WaitingKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 _WORKFLOW_TYPE: Final = "TransactionWorkflow"
 _AT_ONCE: Final = 32
 _RUNNING: Final = "running"
+_PARKED: Final = f"{visibility.STATUS} = '{TransactionStatus.PARKED.value}'"
+
+
+@dataclass(frozen=True)
+class StandingCounts:
+    """Transactions of a tenant that have a running workflow."""
+
+    carried: int
+    """All of them; one that has an outcome is among them until its last event is published."""
+    parked: int
+    waiting: dict[str, int]
+    """By what they wait for."""
 
 
 class TransactionExecutions:
@@ -65,11 +79,48 @@ class TransactionExecutions:
         Raises:
             UnavailableError: Temporal did not answer.
         """
-        query = f"{self._query} AND ExecutionStatus = 'Running' AND {visibility.STATUS} = 'parked'"
+        query = f"{self._query} AND ExecutionStatus = 'Running' AND {_PARKED}"
         try:
             return (await self._client.count_workflows(query)).count
         except RPCError as error:
             raise unavailable(error) from error
+
+    async def counts(self, tenant: str) -> StandingCounts:
+        """How many of a tenant's transactions Temporal carries now.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        running = self._running_of(tenant)
+        queries = (running, f"{running} AND {_PARKED}", *(f"{running} AND {visibility.WAITING_FOR} = '{kind}'" for kind in WaitingKind))
+        try:
+            found = await asyncio.gather(*(self._client.count_workflows(query) for query in queries))
+        except RPCError as error:
+            raise unavailable(error) from error
+        carried, parked, *waiting = (each.count for each in found)
+        return StandingCounts(
+            carried=carried, parked=parked, waiting={kind.value: count for kind, count in zip(WaitingKind, waiting, strict=True)}
+        )
+
+    async def standing(self, tenant: str, *, at_most: int) -> list[str]:
+        """Ids of a tenant's transactions that stand parked, or wait for an approval or their day; the newest first.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        query = f"{self._running_of(tenant)} AND ({_PARKED} OR {visibility.WAITING_FOR} IS NOT NULL)"
+        found = []
+        try:
+            async for execution in self._client.list_workflows(query, limit=at_most, page_size=at_most):
+                if (key := _transaction_of(execution.id)) is not None:
+                    found.append(key[1])
+        except RPCError as error:
+            raise unavailable(error) from error
+        return found
+
+    def _running_of(self, tenant: str) -> str:
+        quoted = tenant.replace("'", "''")
+        return f"{self._query} AND ExecutionStatus = 'Running' AND {visibility.TENANT} = '{quoted}'"
 
     async def given_up_transactions(self, *, older_than: dt.timedelta, at_once: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
         """See :meth:`ledger.ports.TransactionRuns.given_up_transactions`."""

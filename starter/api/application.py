@@ -24,6 +24,7 @@ from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
+from infra.postgres.throughput import PostgresThroughput
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
@@ -36,6 +37,7 @@ from starter.api import (
     approvals,
     batches,
     closed_statements,
+    console,
     event_types,
     explanations,
     health,
@@ -49,6 +51,7 @@ from starter.api import (
     searches,
     standing_orders,
     statements,
+    system,
     transactions,
 )
 from starter.api.authentication import Authentication
@@ -97,8 +100,10 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         orders = PostgresStandingOrders(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         app.state.services = Services(
+            settings=settings,
             database=database,
             temporal=temporal,
+            throughput=PostgresThroughput(database),
             accounts=known_accounts,
             holds=known_holds,
             standing_orders=StandingOrderDesk(
@@ -168,6 +173,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_types,
         mis,
         notifications,
+        system,
+        console,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

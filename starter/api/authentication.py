@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
 
+_CONSOLE: Final = "/console"
+"""The page and what it is made of: files without data, which a browser fetches before anybody has typed in a key."""
+
+
+def is_public(path: str) -> bool:
+    """Whether a path is answered without a key."""
+    return path in PUBLIC_PATHS or path == _CONSOLE or path.startswith(f"{_CONSOLE}/")
+
 
 class Authentication:
     """Checks the key of every request before its path is looked up and its body is read, so that no endpoint can be forgotten.
@@ -31,7 +39,7 @@ class Authentication:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] != "http" or is_public(scope["path"]):
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services

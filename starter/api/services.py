@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from infra.postgres.searches import PostgresSearches
     from infra.postgres.statement_lines import GroupStatements
     from infra.postgres.statements import PostgresStatements
+    from infra.postgres.throughput import PostgresThroughput
     from infra.postgres.transactions import PostgresTransactions
+    from infra.settings import Settings
     from ledger.ports import ExchangeRates
     from starter.commands import Commands
     from starter.explanations import Explanations
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 class Services:
     """The real parts, made once when the application starts."""
 
+    settings: Settings
     database: Database
     temporal: TemporalConnection
+    throughput: PostgresThroughput
     accounts: PostgresAccounts
     holds: PostgresHolds
     hold_starter: HoldStarter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from infra.metrics import HttpMetrics
-from starter.api.authentication import PUBLIC_PATHS
+from starter.api.authentication import is_public
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +53,7 @@ class Watch:
             seconds = time.perf_counter() - began
             route, method = _route(scope), scope["method"] if scope["method"] in _METHODS else "other"
             _metrics.answered(method=method, route=route, status=status, seconds=seconds)
-            if scope["path"] not in PUBLIC_PATHS:
+            if not is_public(scope["path"]):
                 _log.info("api.answered", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
