@@ -109,14 +109,11 @@ class TransactionExecutions:
             UnavailableError: Temporal did not answer.
         """
         query = f"{self._running_of(tenant)} AND ({_PARKED} OR {visibility.WAITING_FOR} IS NOT NULL)"
-        found = []
         try:
-            async for execution in self._client.list_workflows(query, limit=at_most, page_size=at_most):
-                if (key := _transaction_of(execution.id)) is not None:
-                    found.append(key[1])
+            found = [execution.id async for execution in self._client.list_workflows(query, limit=at_most, page_size=at_most)]
         except RPCError as error:
             raise unavailable(error) from error
-        return found
+        return [key[1] for identifier in found if (key := _transaction_of(identifier)) is not None]
 
     def _running_of(self, tenant: str) -> str:
         quoted = tenant.replace("'", "''")

@@ -1,4 +1,4 @@
-"""The console: static files without data, for everybody who reaches the API. The page asks for a key, and has all data from the API with it.
+"""The console: static files without data, for everybody who reaches the API. With the key that is typed in, the page asks the API for data.
 
 See ``docs/decisions/0036-console.md``.
 """
