@@ -16,7 +16,12 @@ from fastapi import APIRouter, Header, HTTPException, Response
 router = APIRouter(include_in_schema=False)
 
 _FOLDER: Final = Path(__file__).parent.parent / "console"
-_MEDIA_TYPES: Final = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 _PAGE: Final = "index.html"
 
 CONTENT_SECURITY_POLICY: Final = (

@@ -52,11 +52,14 @@ function latencyChart(slots) {
   const slow = slots.map((slot) => slot?.latency_p95_ms ?? null);
   const median = slots.map((slot) => slot?.latency_p50_ms ?? null);
   const most = Math.max(10, ...slow);
-  const dots = (values, kind) =>
-    values.flatMap((value, place) => (value === null ? [] : svg("rect", { x: place + 0.1, width: 0.8, y: HEIGHT - (value / most) * HEIGHT, height: 3, class: `bar-${kind}` })));
+  const bars = (values, kind) =>
+    values.flatMap((value, place) => {
+      const height = value === null ? 0 : Math.max(1, (value / most) * HEIGHT);
+      return height ? svg("rect", { x: place + 0.1, width: 0.8, y: HEIGHT - height, height, class: `bar-${kind}` }) : [];
+    });
   const known = slow.filter((value) => value !== null);
   const words = known.length ? `The slowest 5 % of a second took up to ${took(Math.max(...known))} from submission to outcome.` : "Nothing ended.";
-  return picture("From submission to outcome", slots, [...dots(slow, "p95"), ...dots(median, "p50")], took(most), words, ["p50", "p95"]);
+  return picture("From submission to outcome", slots, [...bars(slow, "p95"), ...bars(median, "p50")], took(most), words, ["p50", "p95"]);
 }
 
 function picture(heading, slots, shapes, most, words, legend) {

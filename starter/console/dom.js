@@ -59,22 +59,23 @@ function matched(old, node) {
   return true;
 }
 
-/** A table. `columns` are `[heading, class]`; a row is an array of cells, or `{key, cells}`. */
-export function table(caption, columns, rows, { empty = "None." } = {}) {
+/** A table; `kind` says how a phone lays it out. `columns` are `[heading, class]`; a row is an array of cells, or `{key, cells}`. */
+export function table(caption, columns, rows, { empty = "None.", kind = null } = {}) {
   if (rows.length === 0) return h("p", { class: "muted" }, empty);
   return h(
     "table",
-    {},
+    // On a phone rows are laid out as blocks; the roles keep them rows for whoever listens.
+    { class: kind, role: "table" },
     h("caption", { class: "hidden" }, caption),
-    h("thead", {}, h("tr", {}, columns.map(([heading, kind]) => h("th", { scope: "col", class: kind }, heading)))),
-    h("tbody", {}, rows.map((row) => tableRow(columns, row))),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([heading, width]) => h("th", { scope: "col", role: "columnheader", class: width }, heading)))),
+    h("tbody", { role: "rowgroup" }, rows.map((row) => tableRow(columns, row))),
   );
 }
 
 /** One row of {@link table}. */
 export function tableRow(columns, row) {
   const { key = null, cells } = Array.isArray(row) ? { cells: row } : row;
-  return h("tr", { "data-key": key }, cells.map((cell, place) => h("td", { class: columns[place][1] }, cell)));
+  return h("tr", { "data-key": key, role: "row" }, cells.map((cell, place) => h("td", { class: columns[place][1], role: "cell" }, cell)));
 }
 
 /** A list of terms and what they stand for; what is null is left out. */

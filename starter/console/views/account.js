@@ -48,7 +48,7 @@ export async function account(root, { signal, ids: [id] }) {
     update(rules, ruleFacts(found));
     update(holds, table("Holds, the newest first", HOLDS, held.holds.map(holdRow), { empty: "Nothing is held." }));
     // Whoever reads earlier lines keeps them as they are.
-    if (pagesShown === 1) update(statement, table("Statement, the newest line first", STATEMENT, await lines(null), { empty: "Nothing is booked yet." }));
+    if (pagesShown === 1) update(statement, table("Statement, the newest line first", STATEMENT, await lines(null), { empty: "Nothing is booked yet.", kind: "entries booked" }));
   };
   await refresh();
 

@@ -27,8 +27,8 @@ export async function attention(root, { signal }) {
     const found = await get("v1/system/attention", { signal });
     known = new Map(found.transactions.map((each) => [each.transaction_id, each]));
     const of = (isParked) => found.transactions.filter((each) => (each.status === "parked") === isParked).map(row);
-    update(parked, table("Parked transactions", COLUMNS, of(true), { empty: "None is parked." }));
-    update(waiting, table("Waiting transactions", COLUMNS, of(false), { empty: "None waits." }));
+    update(parked, table("Parked transactions", COLUMNS, of(true), { empty: "None is parked.", kind: "blocks" }));
+    update(waiting, table("Waiting transactions", COLUMNS, of(false), { empty: "None waits.", kind: "blocks" }));
     update(note, !found.complete && h("p", { class: "notice" }, "There are more than are shown here."));
   };
   obey(root, {

@@ -6,7 +6,7 @@ import { facts, failure, h, section, table, update } from "../dom.js";
 import { accountLink, badge, decimal, money, outside, side, standing, time, transactionLink } from "../format.js";
 
 const AGAIN_MILLISECONDS = 400;
-const LEGS = [["Leg", ""], ["Account", ""], ["Outcome", ""], ["Amount", "num end"], ["Balance after", "num end wide"], ["Value date", "num wide"], ["Decided", "num wide"]];
+const LEGS = [["Leg", ""], ["Account", ""], ["Outcome", ""], ["Amount", "num end"], ["Balance after", "num end wide"], ["Value date", "num wide"]];
 
 /** The view of the transaction with the first of the ids. */
 export async function transaction(root, { signal, ids: [id], title }) {
@@ -107,7 +107,6 @@ function legs(found) {
     money(leg.amount, leg.currency),
     leg.ledger_balance_after ? decimal(leg.ledger_balance_after) : "–",
     leg.value_date,
-    time(leg.decided_at, { fraction: true }),
   ]);
   return section("Legs", h("div", { class: "scroll" }, table("Legs", LEGS, rows, { empty: "Nothing is decided yet." })));
 }

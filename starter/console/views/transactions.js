@@ -46,7 +46,7 @@ export async function transactions(root, { signal, query }) {
     return found.transactions;
   };
   const found = await page();
-  list.append(table("Transactions, the newest first", COLUMNS, found.map(row), { empty: "No transactions yet." }));
+  list.append(table("Transactions, the newest first", COLUMNS, found.map(row), { empty: "There is none.", kind: "entries" }));
   more.addEventListener("click", async () => {
     try {
       const next = await page();
@@ -76,7 +76,7 @@ function follow({ list, state, pause, filters, row, signal }) {
     state.textContent = connection !== "live" ? `Not live: ${connection}.` : waiting.length ? `Live; ${waiting.length} new, held back.` : "Live.";
     state.classList.toggle("on", connection === "live");
     if (waiting.length === 0 || busy()) return;
-    if (body(list) === null) list.replaceChildren(table("Transactions, the newest first", COLUMNS, [[]].map(() => COLUMNS.map(() => ""))));
+    if (body(list) === null) list.replaceChildren(table("Transactions, the newest first", COLUMNS, [COLUMNS.map(() => "")], { kind: "entries" }));
     const rows = body(list);
     for (const transaction of waiting.splice(0)) {
       rows.querySelector(`[data-key="${CSS.escape(transaction.transaction_id)}"]`)?.remove();
