@@ -22,6 +22,7 @@ from ledger.errors import (
     ImpossibleChangeError,
     InvalidInputError,
     NotFoundError,
+    TooManyError,
     UnauthenticatedCommandError,
     UnavailableError,
 )
@@ -151,6 +152,11 @@ def _unavailable(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
+def _too_many(_request: Request, error: Exception) -> Response:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -171,6 +177,7 @@ _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response
     UnauthenticatedCommandError: _not_obeyed,
     NotFoundError: _not_found,
     UnavailableError: _unavailable,
+    TooManyError: _too_many,
     HTTPException: _http,
     Exception: _defect,
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
+    from starter.api.event_streams import EventStreams
     from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
@@ -52,6 +53,8 @@ class Services:
     searches: PostgresSearches
     topic_ends: TopicEnds | None
     """None: no broker is named, and the lag of groups isn't shown."""
+    event_streams: EventStreams | None
+    """None: no broker is named, and no events are told."""
     consumer_groups: tuple[str, ...]
     rates: ExchangeRates
     rates_max_age_days: int
