@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from starter.api.services import Services
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PUBLIC_PREFIX: Final = "/problems/"
+"""What the codes of problems mean is told to everybody, a browser without a key included."""
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/problems"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
 
 
@@ -31,7 +33,7 @@ class Authentication:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or scope["path"].startswith(PUBLIC_PREFIX):
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services

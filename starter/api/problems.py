@@ -26,6 +26,7 @@ from ledger.errors import (
     UnauthenticatedCommandError,
     UnavailableError,
 )
+from starter.api.problem_codes import PROBLEM_PAGES, problem_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,9 +55,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem response. `errors` names each bad field with its value and the rule that it breaks."""
+    page = PROBLEM_PAGES.get(code)
     content: dict[str, Any] = {
-        "type": f"urn:casaflow:problem:{code}",
-        "title": status.phrase,
+        "type": problem_type(code),
+        "title": page.title if page is not None else status.phrase,
         "status": status.value,
         "code": code,
         "detail": detail,
