@@ -224,6 +224,11 @@ class ApiClient:
         headers = {"Prefer": f"wait={wait_seconds}"}
         return await self._send(lambda: self._http.post(path, json=body, headers=headers))
 
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For answers that are read as they come; nothing of them is repeated."""
+        return self._http
+
     async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         return _content(await self._answer(request))
 
@@ -244,7 +249,7 @@ class ApiClient:
                     return response
                 wait_seconds, reason = (
                     float(response.headers.get("Retry-After", _RETRY_SECONDS)),
-                    ApiError(_content_of(response), 503).detail,
+                    ApiError(content_of(response), 503).detail,
                 )
             if self._on_wait is None:
                 raise ApiUnavailableError(reason)
@@ -270,13 +275,14 @@ def _order_path(order_id: str) -> str:
 
 
 def _content(response: httpx.Response) -> dict[str, Any]:
-    content = _content_of(response)
+    content = content_of(response)
     if not response.is_success:
         raise ApiError(content, response.status_code)
     return content
 
 
-def _content_of(response: httpx.Response) -> dict[str, Any]:
+def content_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; of what is none, the beginning as `detail`."""
     try:
         content = response.json()
     except ValueError:

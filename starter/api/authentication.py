@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
     from starter.api.services import Services
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/problems", "/console"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
-
-_CONSOLE: Final = "/console"
-"""The page and what it is made of: files without data, which a browser fetches before anybody has typed in a key."""
+PUBLIC_PREFIXES: Final = ("/problems/", "/console/")
+"""What the codes of problems mean is told to everybody, a browser without a key included; so is the console's page, which has no data."""
 
 
 def is_public(path: str) -> bool:
     """Whether a path is answered without a key."""
-    return path in PUBLIC_PATHS or path == _CONSOLE or path.startswith(f"{_CONSOLE}/")
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
 class Authentication:

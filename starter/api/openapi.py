@@ -56,23 +56,26 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
-    if "security" not in operation:  # health, which answers in its own words
-        return
     responses = operation["responses"]
     responses.pop("422", None)
-    common = dict(_OF_ALL)
-    if "requestBody" in operation or "parameters" in operation:
-        common |= _OF_INPUT
-    if "requestBody" in operation:
-        common |= _OF_BODIES
-    if changes:
-        common |= _OF_CHANGES
-    for status, description in common.items():
-        responses.setdefault(str(status.value), {"description": description})
+    if "security" in operation:  # not of health, which answers in its own words, nor of the pages of problems
+        common = dict(_OF_ALL)
+        if "requestBody" in operation or "parameters" in operation:
+            common |= _OF_INPUT
+        if "requestBody" in operation:
+            common |= _OF_BODIES
+        if changes:
+            common |= _OF_CHANGES
+        for status, description in common.items():
+            responses.setdefault(str(status.value), {"description": description})
     for status, response in responses.items():
-        if int(status) >= HTTPStatus.BAD_REQUEST:
-            response["content"] = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}}
-            headers = _HEADERS.get(HTTPStatus(int(status)), {})
-            if headers:
-                response["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+        if int(status) >= HTTPStatus.BAD_REQUEST and ("security" in operation or "content" not in response):
+            _describe_problem(HTTPStatus(int(status)), response)
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _describe_problem(status: HTTPStatus, response: dict[str, Any]) -> None:
+    response["content"] = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}}
+    headers = _HEADERS.get(status, {})
+    if headers:
+        response["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}

@@ -22,9 +22,11 @@ from ledger.errors import (
     ImpossibleChangeError,
     InvalidInputError,
     NotFoundError,
+    TooManyError,
     UnauthenticatedCommandError,
     UnavailableError,
 )
+from starter.api.problem_codes import PROBLEM_PAGES, problem_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,9 +55,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem response. `errors` names each bad field with its value and the rule that it breaks."""
+    page = PROBLEM_PAGES.get(code)
     content: dict[str, Any] = {
-        "type": f"urn:casaflow:problem:{code}",
-        "title": status.phrase,
+        "type": problem_type(code),
+        "title": page.title if page is not None else status.phrase,
         "status": status.value,
         "code": code,
         "detail": detail,
@@ -151,6 +154,11 @@ def _unavailable(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
+def _too_many(_request: Request, error: Exception) -> Response:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -171,6 +179,7 @@ _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response
     UnauthenticatedCommandError: _not_obeyed,
     NotFoundError: _not_found,
     UnavailableError: _unavailable,
+    TooManyError: _too_many,
     HTTPException: _http,
     Exception: _defect,
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
     from infra.settings import Settings
     from ledger.ports import ExchangeRates
+    from starter.api.event_streams import EventStreams
     from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
@@ -56,6 +57,8 @@ class Services:
     searches: PostgresSearches
     topic_ends: TopicEnds | None
     """None: no broker is named, and the lag of groups isn't shown."""
+    event_streams: EventStreams | None
+    """None: no broker is named, and no events are told."""
     consumer_groups: tuple[str, ...]
     rates: ExchangeRates
     rates_max_age_days: int

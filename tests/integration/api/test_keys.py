@@ -23,6 +23,7 @@ ENDPOINTS = [
     ("POST", "/v1/holds"),
     ("GET", "/v1/accounts"),
     ("GET", "/v1/transactions"),
+    ("GET", "/v1/events"),
     ("POST", "/v1/transactions/batch"),
     ("GET", "/v1/holds"),
     ("GET", "/v1/holds/6f1f3a0e-2f0b-5c47-9a52-5b6c1f0d7a11"),
