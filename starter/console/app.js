@@ -53,6 +53,7 @@ async function show({ refused = null } = {}) {
   const [found, view] = VIEWS.map(([pattern, each]) => [pattern.exec(path), each]).find(([match]) => match !== null) ?? [null, null];
   const root = h("div", { class: "view" });
   main.replaceChildren(root);
+  main.setAttribute("aria-busy", "true");
   if (view === null) {
     root.append(h("h1", { tabindex: -1 }, "There is no such view"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
   } else {
@@ -66,6 +67,8 @@ async function show({ refused = null } = {}) {
     }
   }
   if (signal.aborted) return;
+  main.removeAttribute("aria-busy");
+  main.dataset.view = location.hash;
   const heading = root.querySelector("h1");
   title(heading?.textContent ?? "");
   // Whoever goes from view to view with the keyboard, or listens, begins at its heading. The page's first view begins at its top.

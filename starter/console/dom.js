@@ -78,6 +78,18 @@ export function tableRow(columns, row) {
   return h("tr", { "data-key": key, role: "row" }, cells.map((cell, place) => h("td", { class: columns[place][1], role: "cell" }, cell)));
 }
 
+/** Room for a table, which scrolls sideways where the table is wider; then the keyboard reaches it, so that it can be scrolled. */
+export function room() {
+  const element = h("div", { class: "scroll" });
+  const look = () => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  };
+  new ResizeObserver(look).observe(element);
+  new MutationObserver(look).observe(element, { childList: true, subtree: true });
+  return element;
+}
+
 /** A list of terms and what they stand for; what is null is left out. */
 export function facts(pairs, kind = "facts") {
   const told = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);

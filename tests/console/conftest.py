@@ -43,15 +43,12 @@ class Screen:
 
     async def go(self, view: str) -> None:
         """Go to a view by its address, and wait until it is shown."""
-        # By an address of its own, so that going to the view where one is already shows it anew.
         await self.page.evaluate("view => { location.hash = view }", f"#{view}")
         await self.shown(view)
 
-    async def shown(self, view: str | None = None) -> None:
+    async def shown(self, view: str) -> None:
         """Wait until a view is filled."""
-        if view is not None:
-            await self.page.wait_for_function("view => location.hash === view", arg=f"#{view}")
-        await self.page.wait_for_function("() => document.querySelector('main h1') !== null && document.title.includes(' – casaflow')")
+        await self.page.wait_for_function("view => document.querySelector('main:not([aria-busy])')?.dataset.view === view", arg=f"#{view}")
 
     def elsewhere(self) -> list[str]:
         """What was asked of any other host than the API."""

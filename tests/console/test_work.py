@@ -20,6 +20,7 @@ async def tab_to(page: Page, name: str) -> None:
     """Go on with the Tab key until what has the focus has this name: a text, a label, or a part of the address it leads to."""
     told = """() => {
         const at = document.activeElement;
+        if (at === document.body) return "";
         return [at.textContent, at.labels?.[0]?.textContent ?? "", at.getAttribute("href") ?? ""].join("|");
     }"""
     for _ in range(MOST_TABS):

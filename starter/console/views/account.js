@@ -1,7 +1,7 @@
 // One account: what it has, how that comes about, its rules, its holds and its statement.
 
 import { at, get, watch } from "../api.js";
-import { facts, failure, h, say, section, table, tableRow, update } from "../dom.js";
+import { facts, failure, h, room, say, section, table, tableRow, update } from "../dom.js";
 import { accountLink, badge, decimal, money, time, transactionLink } from "../format.js";
 import { split } from "../split.js";
 
@@ -16,8 +16,8 @@ export async function account(root, { signal, ids: [id] }) {
   const top = h("div", {});
   const picture = h("div", { class: "card" });
   const rules = h("div", {});
-  const holds = h("div", { class: "scroll" });
-  const statement = h("div", { class: "scroll" });
+  const holds = room();
+  const statement = room();
   const more = h("button", { type: "button", hidden: true }, "Earlier lines");
   const trouble = h("div", { "aria-live": "polite" });
   root.append(

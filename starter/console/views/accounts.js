@@ -1,7 +1,7 @@
 // Accounts by the beginning of their ids.
 
 import { get } from "../api.js";
-import { failure, h, say, table, tableRow } from "../dom.js";
+import { failure, h, room, say, table, tableRow } from "../dom.js";
 import { accountLink, badge, time } from "../format.js";
 
 const PAGE = 50;
@@ -25,7 +25,7 @@ export async function accounts(root, { signal, query }) {
     h("div", {}, h("label", { for: "prefix" }, "The id begins with"), h("input", { id: "prefix", name: "prefix", value: prefix, autocomplete: "off", maxlength: 34 })),
     h("div", { class: "buttons" }, h("button", { type: "submit" }, "Find")),
   );
-  const list = h("div", { class: "scroll" });
+  const list = room();
   const more = h("button", { type: "button", hidden: true }, "More");
   root.append(h("h1", { tabindex: -1 }, "Accounts"), form, list, more);
   let cursor = null;

@@ -2,7 +2,7 @@
 
 import { get, repeatedly } from "../api.js";
 import { buttons, obey } from "../actions.js";
-import { failure, h, section, table, update } from "../dom.js";
+import { failure, h, room, section, table, update } from "../dom.js";
 import { accountLink, money, outside, standing, time, transactionLink } from "../format.js";
 
 const EVERY_SECONDS = 5;
@@ -11,8 +11,8 @@ const COLUMNS = [["Transaction", ""], ["Status", ""], ["Amount", "num end"], ["F
 /** The view: two tables with the operator's actions. */
 export async function attention(root, { signal }) {
   const heading = h("h1", { tabindex: -1 }, "Needs attention");
-  const parked = h("div", { class: "scroll" });
-  const waiting = h("div", { class: "scroll" });
+  const parked = room();
+  const waiting = room();
   const links = h("p", { class: "muted" });
   const note = h("div", { "aria-live": "polite" });
   let known = new Map();

@@ -1,11 +1,11 @@
 // The consumer groups: how far each is, and what it holds back.
 
 import { get, repeatedly } from "../api.js";
-import { facts, failure, h, section, table, update } from "../dom.js";
+import { facts, failure, h, room, section, table, update } from "../dom.js";
 import { badge, count, seconds } from "../format.js";
 
 const EVERY_SECONDS = 3;
-const COLUMNS = [["Group", ""], ["Lag", "num end"], ["Failed", "num end"], ["Wait behind one", "num end"], ["Unreadable", "num end"], ["", "wide grow"]];
+const COLUMNS = [["Group", ""], ["Lag", "num end"], ["Held back", "num end"], ["Failed", "num end wide"], ["Behind one", "num end wide"], ["Unreadable", "num end wide"], ["See", "wide grow"]];
 
 /** The groups of an answer of the API as a table, for this view and for the overview. */
 export function groupTable(groups) {
@@ -16,7 +16,7 @@ export function groupTable(groups) {
 
 /** The view. */
 export async function consumers(root, { signal }) {
-  const groups = h("div", { class: "scroll" });
+  const groups = room();
   const outbox = h("div", {});
   const trouble = h("div", { "aria-live": "polite" });
   root.append(
@@ -60,10 +60,11 @@ function row(group) {
     cells: [
       h("span", { class: "id" }, group.group),
       count(group.records),
+      held > 0 ? h("span", {}, badge("failed"), ` ${count(held)}`) : "0",
       count(group.failed),
       count(group.waiting),
       count(group.unreadable),
-      held > 0 ? h("span", {}, badge("failed"), " ", h("code", {}, `casaflow events dead-letters ${group.group}`)) : h("span", { class: "muted" }, "holds nothing back"),
+      held > 0 ? h("code", {}, `casaflow events dead-letters ${group.group}`) : "",
     ],
   };
 }

@@ -2,7 +2,7 @@
 
 import { get, repeatedly } from "../api.js";
 import { charts, rate } from "../chart.js";
-import { failure, h, say, section, table, update } from "../dom.js";
+import { failure, h, room, say, section, table, update } from "../dom.js";
 import { drill } from "../drill.js";
 import { badge, count, seconds, took } from "../format.js";
 import { groupTable } from "./consumers.js";
@@ -17,9 +17,9 @@ export async function overview(root, { signal }) {
   const tiles = h("div", {});
   const pace = h("div", {});
   const counts = h("div", {});
-  const groups = h("div", { class: "scroll" });
+  const groups = room();
   const parts = h("div", {});
-  const stack = h("div", { class: "scroll" });
+  const stack = room();
   root.append(h("h1", { tabindex: -1 }, "Overview"), trouble, tiles, section("The last minute", pace, counts));
 
   const refresh = async () => {

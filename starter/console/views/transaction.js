@@ -2,7 +2,7 @@
 
 import { at, get, watch } from "../api.js";
 import { buttons, obey } from "../actions.js";
-import { facts, failure, h, section, table, update } from "../dom.js";
+import { facts, failure, h, room, section, table, update } from "../dom.js";
 import { accountLink, badge, decimal, money, outside, side, standing, time, transactionLink } from "../format.js";
 
 const AGAIN_MILLISECONDS = 400;
@@ -108,7 +108,9 @@ function legs(found) {
     leg.ledger_balance_after ? decimal(leg.ledger_balance_after) : "–",
     leg.value_date,
   ]);
-  return section("Legs", h("div", { class: "scroll" }, table("Legs", LEGS, rows, { empty: "Nothing is decided yet." })));
+  const place = room();
+  place.append(table("Legs", LEGS, rows, { empty: "Nothing is decided yet." }));
+  return section("Legs", place);
 }
 
 function timeline(story) {

@@ -1,7 +1,7 @@
 // Transactions as they happen, and those that were.
 
 import { get, watch } from "../api.js";
-import { failure, h, say, table, tableRow } from "../dom.js";
+import { failure, h, room, say, table, tableRow } from "../dom.js";
 import { accountLink, badge, money, outside, side, standing, time, transactionLink } from "../format.js";
 
 const STATUSES = ["processing", "parked", "completed", "rejected", "reversed"];
@@ -24,7 +24,7 @@ const COLUMNS = [
 /** The view: filters, what is found, and on top of it what happens meanwhile. */
 export async function transactions(root, { signal, query }) {
   const filters = Object.fromEntries([...query].filter(([, value]) => value !== ""));
-  const list = h("div", { class: "scroll" });
+  const list = room();
   const state = h("p", { class: "muted live" });
   const pause = h("button", { type: "button", class: "quiet", "aria-pressed": "false" }, "Pause");
   const more = h("button", { type: "button", hidden: true }, "Older ones");
