@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import sys
+import uuid
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "pictures"
 SIZES: Final = {"phone": (360, 780), "desk": (1280, 860)}
-COLOURS: Final = 96
-"""Enough for a page of few colours, and a file of a fraction of the size."""
 TRAFFIC_SECONDS: Final = 45
 SETTLE_MILLISECONDS: Final = 1_500
 NAMES: Final = ("anna", "ben", "claire", "shop-42")
@@ -71,7 +70,7 @@ async def _take(screens: Screens, key: str, views: dict[str, str], size: str, sc
     for name in names:
         await screen.go(views[name])
         await screen.page.wait_for_timeout(SETTLE_MILLISECONDS)
-        picture = Image.open(BytesIO(await screen.page.screenshot())).convert("RGB").quantize(COLOURS)
+        picture = Image.open(BytesIO(await screen.page.screenshot())).convert("RGB").quantize(256)
         picture.save(FOLDER / f"console-{name}-{size}-{scheme}.png", optimize=True)
 
 
@@ -80,7 +79,7 @@ async def _main(chromium: str) -> None:
     if info is None:
         sys.exit("no stack runs; start it with: ./run up --detach")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with bank_at(info.api, info.postgres_dsn) as bank, async_playwright() as playwright:
+    async with bank_at(info.api, info.postgres_dsn, tenant=f"city-{uuid.uuid4().hex[:4]}") as bank, async_playwright() as playwright:
         await _furnish(bank)
         browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
         screens = Screens(browser, info.api)

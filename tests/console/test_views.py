@@ -73,7 +73,7 @@ async def test_key_in_the_address_is_taken_out_of_it_and_kept_for_the_tab_alone(
     kept = await screen.page.evaluate("[Object.values(sessionStorage), Object.values(localStorage), document.cookie]")
     assert kept == [[scene.bank.key], [], ""]
     assert [url for url in screen.requests if scene.bank.key in url.partition("#")[0]] == []
-    await screen.page.get_by_role("button", name="Forget the key").click()
+    await screen.page.get_by_role("button", name="Sign out").click()
     await screen.page.get_by_label("API key").wait_for()
     assert await screen.page.evaluate("sessionStorage.length") == 0
 
