@@ -165,6 +165,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,  # served by a router of ours: it needs a key like everything else
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     problems.register(app)
     for part in (
