@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from infra.kafka.connection import connection_of
 from infra.kafka.event_feed import EventFeed
@@ -60,6 +61,8 @@ from starter.api import (
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.event_streams import EventStreams
+from starter.api.manners import Bounded, Identified
+from starter.api.rate_limits import RateLimit
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.commands import Commands
@@ -167,6 +170,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,  # served by a router of ours: it needs a key like everything else
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     problems.register(app)
     for part in (
@@ -195,8 +199,20 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)
+    if settings.rate_limit_per_second:
+        app.add_middleware(RateLimit, per_second=settings.rate_limit_per_second, burst=settings.rate_limit_burst)
     app.add_middleware(Authentication)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Request-Id"],
+            expose_headers=["Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Request-Id", "Retry-After"],
+        )
+    app.add_middleware(Bounded, timeout_seconds=settings.request_timeout_seconds)
     app.add_middleware(Watch)
+    app.add_middleware(Identified)
     _trace(app)
     return app
 

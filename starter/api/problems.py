@@ -12,7 +12,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from ledger.errors import (
     CasaflowError,
@@ -159,11 +161,22 @@ def _too_many(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    return problem(status, _CODES.get(status, "error"), str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(status, _CODES.get(status, "error"), str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of a path; the framework names those of one of its routes alone."""
+    path = request.scope["path"]
+    found = [route for route in iter_route_contexts(request.app.routes) if compile_path(route.path or "")[0].match(path)]
+    exactly = [route for route in found if route.path == path]
+    return {method for route in exactly or found for method in route.methods or ()}
 
 
 def _defect(request: Request, error: Exception) -> Response:

@@ -53,25 +53,19 @@ async def test_only_a_key_for_everything_kills_a_worker(bank: Bank, stack: Runni
     assert all(psutil.pid_exists(pid) for pid in stack.pids["worker"])
 
 
-async def test_api_outside_of_a_stack_has_no_workers_to_kill(bank: Bank, stack: RunningStack, tmp_path: Path) -> None:
+async def test_api_outside_of_a_stack_has_no_workers_to_kill_and_a_broker_that_is_away_leaves_the_rest_to_be_seen(
+    bank: Bank, stack: RunningStack, tmp_path: Path
+) -> None:
     assert stack.home is not None
     # With the home of a stack, but without the setting that its supervisor makes.
     async with (
-        api_process(stack, tmp_path / "api.log", HOME=str(stack.home)) as api,
+        api_process(stack, tmp_path / "api.log", HOME=str(stack.home), KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as api,
         bank_at(api, stack.postgres_dsn, tenant=bank.tenant) as elsewhere,
     ):
         refused = await elsewhere.http.post("/v1/system/workers/kill")
         system = (await elsewhere.http.get("/v1/system")).json()
     assert_problem(refused, 404, "not-found")
     assert (system["stack"], system["web_ui"]) == (None, None)
-
-
-async def test_broker_that_is_away_leaves_the_rest_to_be_seen(bank: Bank, stack: RunningStack, tmp_path: Path) -> None:
-    async with (
-        api_process(stack, tmp_path / "api.log", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as api,
-        bank_at(api, stack.postgres_dsn, tenant=bank.tenant) as without,
-    ):
-        system = (await without.http.get("/v1/system")).json()
     assert system["parts"]["kafka"] != "ready"
     assert system["parts"]["postgres"] == system["parts"]["temporal"] == "ready"
     assert system["groups"] is None
