@@ -46,14 +46,16 @@ def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _built(ROOT / "clients" / "python", tmp_path_factory.mktemp("client"))
 
 
-def test_the_wheel_has_the_packages_with_their_sql_examples_and_templates_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_has_the_packages_with_their_sql_examples_templates_and_console_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
     assert tops == PACKAGES
     assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
     templates = (ROOT / "infra" / "notifications" / "templates").rglob("*.*")
     with_code = (path for pattern in ("*.sql", "kafka/examples/*.txt") for path in (ROOT / "infra").rglob(pattern))
-    on_disk = {str(path.relative_to(ROOT)) for path in (*with_code, *templates)}
+    console = (path for path in (ROOT / "starter" / "console").rglob("*.*") if path.is_file())
+    on_disk = {str(path.relative_to(ROOT)) for path in (*with_code, *templates, *console)}
+    assert "starter/console/index.html" in on_disk
     assert any(name.endswith("/cs/credit.html") for name in on_disk)
     assert on_disk <= set(names)
     assert any(name.startswith("infra/kafka/examples/") for name in on_disk)
