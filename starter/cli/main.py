@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 
+import casaflow_client
 import structlog
 import typer
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from starter.cli import (
     codec,
     events,
     explain,
+    holds,
     jobs,
     keys,
     maintenance,
@@ -38,7 +40,6 @@ from starter.cli import (
 )
 from starter.cli.access import EXIT_BAD_INPUT, EXIT_NOT_PROVEN, EXIT_UNAVAILABLE
 from starter.cli.failures import fail
-from starter.client import ApiError, ApiUnavailableError
 from starter.entries import FileError
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ _transaction_app = typer.Typer(help="Show, reverse, approve, decline and mend tr
 stack.register(app)
 jobs.register(app)
 accounts.register(app)
+holds.register(app)
 statements.register(app)
 transactions.register(_transaction_app)
 approvals.register(_transaction_app)
@@ -89,11 +91,11 @@ def run_command() -> None:
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         app()
-    except (FileError, InvalidInputError, ConflictError, NotFoundError) as error:
+    except (FileError, InvalidInputError, ConflictError, NotFoundError, casaflow_client.InvalidArgumentError) as error:
         fail(str(error), EXIT_BAD_INPUT)
-    except ApiError as error:
+    except casaflow_client.ApiError as error:
         fail(str(error), EXIT_BAD_INPUT if error.is_bad_input else EXIT_NOT_PROVEN)
-    except (ApiUnavailableError, UnavailableError) as error:
+    except (casaflow_client.UnavailableError, UnavailableError) as error:
         fail(str(error), EXIT_UNAVAILABLE)
     except ValidationError as error:
         wrong = "; ".join(f"CASAFLOW_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}" for found in error.errors())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
-from starter.cli.access import ApiKey, ApiUrl, Json, ask, given, show
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +25,7 @@ def balance(
     as_json: Json = False,
 ) -> None:
     """Show an account's balance at this instant, as of another instant, or as of a value date."""
-    query = given(at=at, value_date=value_date)
-    show(ask(api_url, api_key, lambda client: client.balance(account_id, query)), as_json=as_json)
+    show(ask(api_url, api_key, lambda client: client.balance(account_id, at=at, value_date=value_date)), as_json=as_json)
 
 
 def statement(  # noqa: PLR0913, PLR0917  each is an option
@@ -41,8 +40,11 @@ def statement(  # noqa: PLR0913, PLR0917  each is an option
     as_json: Json = False,
 ) -> None:
     """Show a page of an account's lines with the running balance. Provisional lines may still move; settled ones never change."""
-    query = given(**{"from": since, "to": until, "order": order, "limit": str(limit), "cursor": cursor})
-    page = ask(api_url, api_key, lambda client: client.statement(account_id, query))
+    page = ask(
+        api_url,
+        api_key,
+        lambda client: client.statement(account_id, since=since, until=until, order=order, limit=limit, cursor=cursor),
+    )
     if as_json:
         show(page, as_json=True)
         return
@@ -61,15 +63,12 @@ def statements(
     as_json: Json = False,
 ) -> None:
     """List an account's closed, numbered statements with their closing balances; or show the lines of one of them."""
-    from starter.cli.statement_tables import show_closed_statement, show_statements  # noqa: PLC0415  tables are loaded only where they are shown
+    from starter.cli.statement_tables import show_closed_statement, show_statements  # noqa: PLC0415  as above
 
-    page = given(limit=None if limit is None else str(limit))
     if number is None:
-        page |= given(before=cursor)
-        answer = ask(api_url, api_key, lambda client: client.statements(account_id, page))
+        answer = ask(api_url, api_key, lambda client: client.statements(account_id, before=cursor, limit=limit))
     else:
-        page |= given(cursor=cursor)
-        answer = ask(api_url, api_key, lambda client: client.closed_statement(account_id, number, page))
+        answer = ask(api_url, api_key, lambda client: client.closed_statement(account_id, number, limit=limit, cursor=cursor))
     if as_json:
         show(answer, as_json=True)
     elif number is None:

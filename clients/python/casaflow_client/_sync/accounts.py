@@ -119,4 +119,4 @@ _PAGE_LINES = 500
 
 
 def _path(account_id: str) -> str:
-    return f"/v1/accounts/{segment(account_id, field='account_id')}"
+    return f"/v1/accounts/{segment(account_id, field='account_id', longest=34)}"

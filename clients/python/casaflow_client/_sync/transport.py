@@ -21,8 +21,8 @@ class Transport:
 
     def __init__(
         self,
-        url: str,
-        key: str,
+        api_url: str,
+        api_key: str,
         *,
         patience: Patience | None = None,
         connections: int = 64,
@@ -32,8 +32,8 @@ class Transport:
         """Prepare; nothing connects yet.
 
         Args:
-            url: where the API is, such as ``https://bank.example/casaflow``.
-            key: a key of ``casaflow key create``, or an access token of OAuth 2.
+            api_url: where the API is, such as ``https://bank.example/casaflow``.
+            api_key: a key of ``casaflow key create``, or an access token of OAuth 2.
             patience: how long a request is repeated while the API is away; None: :class:`Patience` as it is by default.
             connections: open at most.
             timeout_seconds: for one attempt; longer than any wait that is asked for.
@@ -42,7 +42,8 @@ class Transport:
         Raises:
             InvalidArgumentError: no request can be made of this URL or key.
         """
-        self._url, self._headers = requests.checked_url(url).rstrip("/"), {"Authorization": f"Bearer {requests.checked_key(key)}"}
+        self._url = requests.checked_url(api_url).rstrip("/")
+        self._headers = {"Authorization": f"Bearer {requests.checked_key(api_key)}"}
         self._patience = patience or Patience()
         self._http = http or httpx.Client(
             timeout=httpx.Timeout(timeout_seconds, connect=requests.CONNECT_TIMEOUT_SECONDS),
