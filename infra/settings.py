@@ -126,6 +126,11 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8080, ge=0, le=65535)
     """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
 
+    event_streams: int = Field(default=200, ge=1, le=10_000)
+    """Streams of events that one API process has open at one time."""
+    event_streams_per_key: int = Field(default=10, ge=1, le=10_000)
+    """Of those, the streams of one API key."""
+
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
     codec_port: int = Field(default=8081, ge=0, le=65535)

@@ -353,6 +353,16 @@ class LedgerIntegrityError(CasaflowError):
     code: ClassVar[str] = "ledger-integrity"
 
 
+class TooManyError(CasaflowError):
+    """There are as many of something as there may be at one time, or in some time."""
+
+    code: ClassVar[str] = "too-many-requests"
+
+    def __init__(self, *, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
 class UnavailableError(CasaflowError):
     """A part that casaflow needs did not answer; sending the same id again settles the outcome."""
 

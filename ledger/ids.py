@@ -92,6 +92,11 @@ def key_transaction_id(tenant: str, principal: str, idempotency_key: str) -> str
     return _derived("idempotency-key", tenant, principal, idempotency_key)
 
 
+def batch_transaction_id(tenant: str, principal: str, idempotency_key: str, number: int) -> str:
+    """The transaction id of one of a batch, counted from 0, that came with an ``Idempotency-Key`` and no id of its own."""
+    return _derived("batch", tenant, principal, idempotency_key, str(number))
+
+
 def reversal_transaction_id(tenant: str, reverses: str) -> str:
     """The transaction id of a reversal of all that is left, where the caller gave none: asking again reverses nothing again."""
     return _derived("reversal", tenant, reverses)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
-import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from ledger.accounts import AccountKind
+from ledger.cursors import cursor_behind, position_of
 from ledger.errors import InvalidInputError, NotFoundError, UnknownAccountError
-from ledger.ids import parse_account_id, parse_transaction_id
+from ledger.ids import parse_account_id
 from ledger.notifications import SECRET_PREFIX, NotificationPreferences, after_rotation, check_webhook_url, parse_customer_id
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 MAX_PAGE_MESSAGES: Final = 500
 _SECRET_BYTES: Final = 32
 _CURSOR_RULE: Final = "must be next_cursor of a page of notifications, as it was given"
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -144,10 +141,10 @@ class NotificationDesk:
             InvalidInputError: the cursor is none.
             UnavailableError: PostgreSQL did not answer.
         """
-        after = _read_cursor(cursor) if cursor is not None else None
+        after = position_of(cursor, _CURSOR_RULE) if cursor is not None else None
         found = await self._messages.page(tenant, status=status, customer_id=customer_id, after=after, at_most=limit + 1)
         messages = found[:limit]
-        return MessagePage(messages, _cursor_after(messages[-1]) if len(found) > limit else None)
+        return MessagePage(messages, cursor_behind(messages[-1].created_at, messages[-1].message_id) if len(found) > limit else None)
 
     async def replay(self, tenant: str, message_id: str, *, by: str, reason: str) -> StoredMessage:
         """Have a dead message sent again.
@@ -189,17 +186,3 @@ def _invalid(error: ValidationError) -> InvalidInputError:
 
 def _rule(message: str) -> str:
     return message.removeprefix("Value error, ")
-
-
-def _cursor_after(message: StoredMessage) -> str:
-    content = [(message.created_at - _EPOCH) // _MICROSECOND, message.message_id]
-    return base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[dt.datetime, str]:
-    bad = InvalidInputError(field="cursor", value=cursor, rule=_CURSOR_RULE)
-    try:
-        microseconds, message_id = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))
-        return _EPOCH + int(microseconds) * _MICROSECOND, parse_transaction_id(message_id)
-    except (ValueError, TypeError, OverflowError, binascii.Error, InvalidInputError, RecursionError):
-        raise bad from None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ledger.accounts import AccountKind
+from ledger.cursors import cursor_behind, position_of
 from ledger.errors import InvalidInputError, NotFoundError, UnknownAccountError
-from ledger.ids import parse_transaction_id
 from ledger.requests import AccountRef
 from ledger.rules import TIME_ZONE_RULE, parse_time_zone
 from ledger.standing_orders import StandingOrder, check_on_refusal, check_schedule
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_PAGE_ORDERS: Final = 500
 _CURSOR_RULE: Final = "must be next_cursor of a page of standing orders, as it was given"
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 RUNS_SHOWN: Final = 50
 
 
@@ -121,10 +116,10 @@ class StandingOrderDesk:
             InvalidInputError: the cursor is none.
             UnavailableError: PostgreSQL did not answer.
         """
-        after = _read_cursor(cursor) if cursor is not None else None
+        after = position_of(cursor, _CURSOR_RULE) if cursor is not None else None
         found = await self._orders.page(tenant, after=after, at_most=limit + 1)
         orders = found[:limit]
-        return OrderPage(orders, _cursor_after(orders[-1]) if len(found) > limit else None)
+        return OrderPage(orders, cursor_behind(orders[-1].created_at, orders[-1].order_id) if len(found) > limit else None)
 
 
 def zone_of(name: str, *, field: str) -> ZoneInfo:
@@ -137,18 +132,3 @@ def zone_of(name: str, *, field: str) -> ZoneInfo:
         return ZoneInfo(parse_time_zone(name, field=field))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidInputError(field=field, value=name, rule=TIME_ZONE_RULE) from None
-
-
-def _cursor_after(order: StandingOrder) -> str:
-    content = [(order.created_at - _EPOCH) // _MICROSECOND, order.order_id]
-    return base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[dt.datetime, str]:
-    bad = InvalidInputError(field="cursor", value=cursor, rule=_CURSOR_RULE)
-    try:
-        microseconds, order_id = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))
-        position = _EPOCH + int(microseconds) * _MICROSECOND, parse_transaction_id(order_id)
-    except (ValueError, TypeError, OverflowError, binascii.Error, InvalidInputError, RecursionError):
-        raise bad from None
-    return position

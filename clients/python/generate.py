@@ -28,10 +28,13 @@ _HEADER: Final = '"""The models of requests and answers, made of the API\'s Open
 _SYNCHRONOUS: Final = {
     "AsyncClient": "Client",
     "AsyncIterator": "Iterator",
+    "AsyncGenerator": "Generator",
+    "aiter_lines": "iter_lines",
+    "aread": "read",
     "async_sleep": "sleep",
     "aclose": "close",
     "_async": "_sync",
-    **{f"Async{name}": name for name in ("Transport", "Accounts", "Transactions", "Holds", "StandingOrders", "Reports")},
+    **{f"Async{name}": name for name in ("Transport", "Accounts", "Transactions", "Holds", "StandingOrders", "Reports", "Events")},
 }
 
 _LEFT_OUT: Final = frozenset(

@@ -195,6 +195,20 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+async def disconnect(consumer: Any) -> None:  # noqa: ANN401  aiokafka has no types
+    """Stop a consumer, whatever state it is in.
+
+    While the brokers are away, stopping one may end half-way with the cancellation of a task of the consumer's own, which isn't the
+    caller's; its connections are then closed here.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait({stopping})
+    if stopping.cancelled():
+        await consumer._client.close()  # noqa: SLF001
+    elif (error := stopping.exception()) is not None and not isinstance(error, KafkaError | OSError):
+        raise error
+
+
 class _WithoutCredentials(logging.Filter):
     """Drops aiokafka's line about each request where the request is what PLAIN logs in with: it would show the password."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from infra.kafka.connection import KafkaConnection
+from infra.kafka.connection import KafkaConnection, disconnect
 from infra.kafka.records import Partition
 from ledger.errors import UnavailableError
 
@@ -59,7 +59,7 @@ class TopicEnds:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await disconnect(consumer)
 
 
 async def end_offsets(servers: KafkaConnection | str, topics: Sequence[str]) -> dict[Partition, int]:
@@ -88,7 +88,7 @@ async def offsets_at(servers: KafkaConnection | str, topics: Sequence[str], inst
                 milliseconds = int(instant.timestamp() * 1000)
                 found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
             finally:
-                await consumer.stop()
+                await disconnect(consumer)
     except (KafkaError, OSError, TimeoutError) as error:
         raise _away(error) from error
     return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}
@@ -108,7 +108,7 @@ async def _started(connection: KafkaConnection, topics: Sequence[str]) -> AIOKaf
     try:
         await connection.start(consumer)
     except BaseException:
-        await consumer.stop()
+        await disconnect(consumer)
         raise
     return consumer
 

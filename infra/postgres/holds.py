@@ -177,7 +177,7 @@ class PostgresHolds:
 
         async def work(driver: psycopg.AsyncConnection[Any]) -> Hold | None:
             found = await _find(driver, tenant, hold_id)
-            return _hold(found) if found else None
+            return hold_from_row(found) if found else None
 
         return await self._database.run_on_driver(work)
 
@@ -189,7 +189,7 @@ class PostgresHolds:
             found: dict[tuple[str, str], HoldRequest] = {}
             for query in (_UNTOLD, _UNPUBLISHED):
                 rows = await (await driver.cursor(row_factory=dict_row).execute(query, values)).fetchall()
-                for hold in map(_hold, rows):
+                for hold in map(hold_from_row, rows):
                     found.setdefault((hold.tenant, hold.hold_id), hold.request)
             return tuple(found.values())[:at_most]
 
@@ -243,7 +243,7 @@ async def _find(driver: psycopg.AsyncConnection[Any], tenant: str, hold_id: str)
 def _same(stored: Mapping[str, Any], request: HoldRequest) -> Hold:
     if stored["fingerprint"] != request.fingerprint:
         raise HoldConflictError(hold_id=request.hold_id)
-    return _hold(stored)
+    return hold_from_row(stored)
 
 
 def _decided(request: HoldRequest, account: LockedAccount) -> Hold:
@@ -300,10 +300,11 @@ async def _begin_with(driver: psycopg.AsyncConnection[Any], tenant: str, hold_id
     row = await locked.fetchone()
     if row is None:
         raise NotFoundError(kind="hold", identifier=hold_id)
-    return _hold(row)
+    return hold_from_row(row)
 
 
-def _hold(row: Mapping[str, Any]) -> Hold:
+def hold_from_row(row: Mapping[str, Any]) -> Hold:
+    """The hold that a row of the view ``hold_now`` holds."""
     return Hold(
         tenant=row["tenant"],
         hold_id=str(row["hold_id"]),

@@ -77,7 +77,7 @@ class PostgresTransactions:
         self, transactions: Sequence[tuple[str, str]], _next_may_begin: Callable[[], None]
     ) -> list[TransactionRecord | None]:
         async def work(connection: AsyncConnection) -> list[TransactionRecord | None]:
-            return await _find(connection, transactions)
+            return await find_transactions(connection, transactions)
 
         return await self._database.run_statement(work)
 
@@ -105,11 +105,12 @@ class PostgresTransactions:
 
 async def find_transaction(connection: AsyncConnection, tenant: str, transaction_id: str) -> TransactionRecord | None:
     """The transaction with its legs, read on a connection that somebody else commits."""
-    (found,) = await _find(connection, [(tenant, transaction_id)])
+    (found,) = await find_transactions(connection, [(tenant, transaction_id)])
     return found
 
 
-async def _find(connection: AsyncConnection, transactions: Sequence[tuple[str, str]]) -> list[TransactionRecord | None]:
+async def find_transactions(connection: AsyncConnection, transactions: Sequence[tuple[str, str]]) -> list[TransactionRecord | None]:
+    """Transactions by tenant and id, with their legs, read on a connection that somebody else commits; None where there is none."""
     asked = {"tenants": [tenant for tenant, _ in transactions], "transaction_ids": [identifier for _, identifier in transactions]}
     found: list[TransactionRecord | None] = [None] * len(transactions)
     for row in (await connection.execute(_FIND, asked)).mappings():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from infra.kafka.connection import connection_of
+from infra.kafka.event_feed import EventFeed
 from infra.kafka.offsets import TopicEnds
 from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.api_keys import PostgresApiKeys
@@ -20,6 +21,7 @@ from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
@@ -33,7 +35,9 @@ from ledger.events import TOPICS
 from starter.api import (
     accounts,
     approvals,
+    batches,
     closed_statements,
+    event_streams,
     event_types,
     explanations,
     health,
@@ -44,12 +48,14 @@ from starter.api import (
     openapi,
     problems,
     rates,
+    searches,
     standing_orders,
     statements,
     transactions,
 )
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
+from starter.api.event_streams import EventStreams
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.commands import Commands
@@ -93,6 +99,13 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
+        streams = (
+            EventStreams(
+                EventFeed(connection_of(settings), topic_ends), at_most=settings.event_streams, of_a_key=settings.event_streams_per_key
+            )
+            if topic_ends is not None
+            else None
+        )
         app.state.services = Services(
             database=database,
             temporal=temporal,
@@ -117,7 +130,9 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             maintenance=PostgresMaintenance(database),
             mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
+            searches=PostgresSearches(database),
             topic_ends=topic_ends,
+            event_streams=streams,
             consumer_groups=settings.consumer_groups,
             rates=open_rates(settings),
             rates_max_age_days=settings.rates_max_age_days,
@@ -131,6 +146,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             async with beside(app.state.services) if beside is not None else nullcontext():
                 yield
         finally:
+            if streams is not None:
+                await streams.feed.stop()
             if topic_ends is not None:
                 await topic_ends.stop()
             await database.close()
@@ -153,13 +170,16 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         statements,
         closed_statements,
         transactions,
+        batches,
         explanations,
+        searches,
         rates,
         health,
         metrics,
         openapi,
         approvals,
         event_types,
+        event_streams,
         mis,
         notifications,
     ):
@@ -170,6 +190,13 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
     app.add_middleware(Watch)
     _trace(app)
     return app
+
+
+def end_streams(app: FastAPI) -> None:
+    """End all streams of events now: a server that is asked to stop waits for what it is answering, and they have no end of their own."""
+    services: Services | None = getattr(app.state, "services", None)
+    if services is not None and services.event_streams is not None:
+        services.event_streams.feed.end()
 
 
 def _trace(app: FastAPI) -> None:

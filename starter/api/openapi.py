@@ -8,34 +8,12 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
+from starter.api.models.problems import Problem, WrongField
 from starter.api.problems import MEDIA_TYPE
 from starter.api.services import Authenticated
 
 router = APIRouter()
-
-
-class WrongField(BaseModel):
-    """A field that breaks a rule."""
-
-    field: str
-    """Its name, with its path: `metadata.channel`."""
-    value: Any
-    """What was given; null where it was missing. Long values are cut."""
-    rule: str
-
-
-class Problem(BaseModel):
-    """What went wrong, by RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    """Stable; for programs."""
-    detail: str
-    errors: list[WrongField] | None = None
 
 
 _SCHEMAS: Final = {model.__name__: model for model in (Problem, WrongField)}

@@ -22,12 +22,13 @@ from ledger.errors import (
     ImpossibleChangeError,
     InvalidInputError,
     NotFoundError,
+    TooManyError,
     UnauthenticatedCommandError,
     UnavailableError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _log = structlog.get_logger(__name__)
 
@@ -151,6 +152,11 @@ def _unavailable(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
+def _too_many(_request: Request, error: Exception) -> Response:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -163,14 +169,26 @@ def _defect(request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "casaflow failed; the log of the API has the details")
 
 
+_ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response]]] = {
+    InvalidInputError: _invalid,
+    RequestValidationError: _malformed,
+    ConflictError: _conflict,
+    ForbiddenError: _forbidden,
+    UnauthenticatedCommandError: _not_obeyed,
+    NotFoundError: _not_found,
+    UnavailableError: _unavailable,
+    TooManyError: _too_many,
+    HTTPException: _http,
+    Exception: _defect,
+}
+
+
 def register(app: FastAPI) -> None:
     """Answer every error as a problem."""
-    app.add_exception_handler(InvalidInputError, _invalid)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(ConflictError, _conflict)
-    app.add_exception_handler(ForbiddenError, _forbidden)
-    app.add_exception_handler(UnauthenticatedCommandError, _not_obeyed)
-    app.add_exception_handler(NotFoundError, _not_found)
-    app.add_exception_handler(UnavailableError, _unavailable)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """How the API answers an error."""
+    return next(_ANSWERS[kind](request, error) for kind in type(error).__mro__ if kind in _ANSWERS)

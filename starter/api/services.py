@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from infra.postgres.maintenance import PostgresMaintenance
     from infra.postgres.mis import PostgresMis
     from infra.postgres.outbox import PostgresOutbox
+    from infra.postgres.searches import PostgresSearches
     from infra.postgres.statement_lines import GroupStatements
     from infra.postgres.statements import PostgresStatements
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
+    from starter.api.event_streams import EventStreams
     from starter.commands import Commands
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
@@ -48,8 +50,11 @@ class Services:
     maintenance: PostgresMaintenance
     mis: PostgresMis
     outbox: PostgresOutbox
+    searches: PostgresSearches
     topic_ends: TopicEnds | None
     """None: no broker is named, and the lag of groups isn't shown."""
+    event_streams: EventStreams | None
+    """None: no broker is named, and no events are told."""
     consumer_groups: tuple[str, ...]
     rates: ExchangeRates
     rates_max_age_days: int

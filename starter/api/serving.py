@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -13,15 +14,18 @@ from infra.logs import configure_logging
 from infra.temporal.telemetry import keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError
-from starter.api.application import create_app
+from starter.api.application import create_app, end_streams
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from infra.settings import Settings
     from starter.api.application import Beside
 
 _log = structlog.get_logger("api")
 
 _EXIT_CONFIGURATION: Final = 2
+_EXIT_NOT_STARTED: Final = 3
 
 
 def serve(settings: Settings, *, beside: Beside | None = None) -> None:
@@ -42,13 +46,31 @@ def serve(settings: Settings, *, beside: Beside | None = None) -> None:
     # The server stops by itself at the signal, then raises it again, and the default would end this process without its last spans.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.run(
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=15,
+        ),
         app,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=15,
     )
+    server.run()
+    if not server.started:
+        sys.exit(_EXIT_NOT_STARTED)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end_streams(self._app)
+        await super().shutdown(sockets)

@@ -78,7 +78,7 @@ async def submit(
     prefer: Prefer = None,
 ) -> TransactionView:
     """Submit a transaction: a debtor, a creditor, or both. A business rejection is a final result, not an HTTP error."""
-    return await carry_out(await _request(body, services, principal, idempotency_key), services, prefer, response)
+    return await carry_out(await transaction_request(body, services, principal, idempotency_key), services, prefer, response)
 
 
 @router.post(
@@ -202,7 +202,9 @@ def wait_seconds_of(prefer: str | None) -> int:
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
 
 
-async def _request(body: TransactionBody, services: Services, principal: Principal, idempotency_key: str | None) -> TransactionRequest:
+async def transaction_request(
+    body: TransactionBody, services: Services, principal: Principal, idempotency_key: str | None
+) -> TransactionRequest:
     """Check everything that can be checked before anything is written.
 
     Raises:

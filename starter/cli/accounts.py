@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
+from starter.cli.lists import list_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,10 @@ class Side(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    accounts = typer.Typer(help="Open and show accounts, change their rules and status.", no_args_is_help=True)
+    accounts = typer.Typer(help="Open, list and show accounts, change their rules and status.", no_args_is_help=True)
     app.add_typer(accounts, name="account")
     accounts.command("open")(account_open)
+    accounts.command("list")(list_accounts)
     accounts.command("show")(account_show)
     accounts.command("rules")(account_rules)
     accounts.command("freeze")(account_freeze)

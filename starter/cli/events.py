@@ -16,6 +16,7 @@ from ledger.ids import parse_transaction_id
 from ledger.statements import parse_instant
 from starter.cli.access import EXIT_NOT_PROVEN, Json
 from starter.cli.reports import console
+from starter.cli.watching import watch_events
 from starter.group_stores import kafka_of, on_stores
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ GroupName = Annotated[str, typer.Argument(metavar="GROUP", help=f"One of {', '.j
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    events = typer.Typer(help="How far the consumer groups are, and what they could not handle.", no_args_is_help=True)
+    events = typer.Typer(help="Watch events; how far the consumer groups are, and what they could not handle.", no_args_is_help=True)
     app.add_typer(events, name="events")
+    events.command("watch")(watch_events)
     events.command("lag")(lag)
     events.command("dead-letters")(dead_letters)
     events.command("replay")(replay)

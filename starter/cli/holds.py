@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, given, present, show
+from starter.cli.lists import list_holds
 
 AccountId = Annotated[str, typer.Argument(help="The account's id.")]
 HoldId = Annotated[str, typer.Argument(help="The hold's id, a UUID.")]
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     holds = typer.Typer(help="Set money aside for later debits, take it, release it.", no_args_is_help=True)
     app.add_typer(holds, name="hold")
-    for name, command in (("authorise", authorise), ("show", show_hold), ("capture", capture), ("void", void)):
+    for name, command in (("authorise", authorise), ("list", list_holds), ("show", show_hold), ("capture", capture), ("void", void)):
         holds.command(name)(command)
 
 

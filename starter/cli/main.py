@@ -52,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_transaction_app = typer.Typer(help="Show, reverse, approve, decline and mend transactions.", no_args_is_help=True)
+_transaction_app = typer.Typer(help="Submit, list, show, reverse, approve, decline and mend transactions.", no_args_is_help=True)
 stack.register(app)
 jobs.register(app)
 accounts.register(app)

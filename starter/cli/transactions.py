@@ -1,4 +1,4 @@
-"""`casaflow transaction submit`, `show` and `reverse`."""
+"""`casaflow transaction submit`, `list`, `show` and `reverse`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import typer
 
 from ledger.errors import InvalidInputError
 from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, given, present, show
+from starter.cli.lists import list_transactions
 
 
 def register(transactions: typer.Typer) -> None:
     """Add the commands."""
     transactions.command("submit")(submit)
+    transactions.command("list")(list_transactions)
     transactions.command("show")(show_transaction)
     transactions.command("reverse")(reverse)
 

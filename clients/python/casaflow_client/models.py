@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, RootModel, StringConstraints
 
 from casaflow_client.answers import Model
 
@@ -30,6 +30,13 @@ class Account(Model):
     opened_at: AwareDatetime
 
 
+class AccountKind(RootModel[Literal["current", "savings", "internal"]]):
+    root: Literal["current", "savings", "internal"]
+    """
+    What an account is for. Internal accounts belong to the bank and can't be debtor or creditor of a request.
+    """
+
+
 class AccountRequest(Model):
     """
     A new account. Rules that are not given are as if there were none.
@@ -51,6 +58,22 @@ class AccountRequest(Model):
     account_id: str
     currency: str
     kind: Literal["current", "savings"] | None = "current"
+
+
+class AccountStatus(RootModel[Literal["active", "debit-frozen", "credit-frozen", "frozen", "dormant", "closed"]]):
+    root: Literal["active", "debit-frozen", "credit-frozen", "frozen", "dormant", "closed"]
+    """
+    What an account may take part in.
+    """
+
+
+class Accounts(Model):
+    """
+    A page of accounts, in the order of their ids.
+    """
+
+    next_cursor: str | None
+    accounts: list[Account]
 
 
 class Amount(Model):
@@ -266,6 +289,13 @@ class HoldRequest(Model):
     currency: str
     expires_at: AwareDatetime
     reference: str | None = None
+
+
+class HoldStatus(RootModel[Literal["open", "captured", "voided", "expired", "refused"]]):
+    root: Literal["open", "captured", "voided", "expired", "refused"]
+    """
+    Exactly one of these; only an open hold holds anything.
+    """
 
 
 class Liveness(Model):
@@ -513,6 +543,13 @@ class ScheduleRequest(Model):
     """
 
 
+class SearchOrder(RootModel[Literal["newest-first", "oldest-first"]]):
+    root: Literal["newest-first", "oldest-first"]
+    """
+    Which one comes first.
+    """
+
+
 class SettlementRequest(Model):
     """
     Another account that gets the money of a parked transfer.
@@ -726,6 +763,15 @@ class Hold(Model):
     created_at: AwareDatetime
     expires_at: AwareDatetime
     closed_at: AwareDatetime | None
+
+
+class Holds(Model):
+    """
+    A page of holds.
+    """
+
+    next_cursor: str | None
+    holds: list[Hold]
 
 
 class Leg(Model):
@@ -974,6 +1020,14 @@ class Waiting(Model):
     until: AwareDatetime
 
 
+class BatchRequest(Model):
+    """
+    Transactions that have nothing to do with each other.
+    """
+
+    transactions: list[TransactionRequest]
+
+
 class ClosedStatementPage(Model):
     """
     A closed statement, and a page of its lines.
@@ -1038,3 +1092,30 @@ class Transaction(Model):
     submitted_by: str | None = None
     submitted_at: AwareDatetime | None = None
     operator_actions: list[OperatorAction] | None = None
+
+
+class Transactions(Model):
+    """
+    A page of transactions.
+    """
+
+    next_cursor: str | None
+    transactions: list[Transaction]
+
+
+class BatchResult(Model):
+    """
+    What one of the transactions would have been answered with by itself.
+    """
+
+    status: int
+    transaction: Transaction | None = None
+    problem: Problem | None = None
+
+
+class Batch(Model):
+    """
+    One result for each transaction, in their order.
+    """
+
+    results: list[BatchResult]

@@ -104,12 +104,21 @@ class Transport:
                 if again is None:
                     return response
                 reason, asked = again
-            pause = self._patience.pause_seconds(attempt, asked, time.monotonic() - began)
-            if pause is None:
-                if response is not None and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                    raise RateLimitedError(requests.problem_of(response), response.status_code)
-                raise UnavailableError(reason)
-            if self._patience.on_wait is not None:
-                self._patience.on_wait(reason)
-            sleep(pause)
+            self._pause(attempt, reason, asked, time.monotonic() - began, response)
             attempt += 1
+
+    def _pause(self, attempt: int, reason: str, asked: float | None, waited_seconds: float, refused: httpx.Response | None = None) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            RateLimitedError: patience ends at too many requests.
+            UnavailableError: it ends.
+        """
+        pause = self._patience.pause_seconds(attempt, asked, waited_seconds)
+        if pause is None:
+            if refused is not None and refused.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                raise RateLimitedError(requests.problem_of(refused), refused.status_code)
+            raise UnavailableError(reason)
+        if self._patience.on_wait is not None:
+            self._patience.on_wait(reason)
+        sleep(pause)
