@@ -10,11 +10,14 @@ from fastapi import FastAPI
 
 from infra.kafka.connection import connection_of
 from infra.kafka.offsets import TopicEnds
+from infra.oauth.tokens import AccessTokens
 from infra.postgres.accounts import PostgresAccounts
+from infra.postgres.administrative_acts import PostgresAdministrativeActs
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
+from infra.postgres.known_keys import KnownKeys
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
@@ -38,6 +41,7 @@ from starter.api import (
     explanations,
     health,
     holds,
+    keys,
     metrics,
     mis,
     notifications,
@@ -93,6 +97,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
+        api_keys = PostgresApiKeys(database)
+        known_keys, tokens = KnownKeys(api_keys, seconds=settings.key_cache_seconds), AccessTokens(settings.oauth_issuers)
         app.state.services = Services(
             database=database,
             temporal=temporal,
@@ -113,7 +119,10 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             statements=PostgresStatements(database),
             group_statements=GroupStatements(database),
             transactions=recorded,
-            keys=PostgresApiKeys(database),
+            keys=api_keys,
+            known_keys=known_keys,
+            tokens=tokens,
+            acts=PostgresAdministrativeActs(database),
             maintenance=PostgresMaintenance(database),
             mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
@@ -127,12 +136,15 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
         )
+        known_keys.start()
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():
                 yield
         finally:
             if topic_ends is not None:
                 await topic_ends.stop()
+            await tokens.stop()
+            await known_keys.stop()
             await database.close()
 
     app = FastAPI(
@@ -162,6 +174,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_types,
         mis,
         notifications,
+        keys,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

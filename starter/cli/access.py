@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
+import socket
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
+from ledger.principals import Actor
 from starter.client import ApiClient, ApiUnavailableError
 
 if TYPE_CHECKING:
@@ -63,6 +66,11 @@ def show(content: dict[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in content)
     for name, value in content.items():
         typer.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+
+
+def operator() -> Actor:
+    """Who is at the keyboard, as far as the system knows."""
+    return Actor(tenant=None, name=f"cli:{getpass.getuser()}", key_id=None, address=socket.gethostname())
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  whatever options hold

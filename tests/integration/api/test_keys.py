@@ -5,8 +5,9 @@ import uuid
 import httpx
 import pytest
 
-from infra.postgres.api_keys import OVERRIDING_SCOPE, STANDARD_SCOPE, PostgresApiKeys
+from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from ledger.scopes import Scope
 from tests.integration.api.bank import Bank, Records, assert_problem, bank_at
 from tests.stack_fixtures import RunningStack
 
@@ -122,7 +123,7 @@ async def test_an_override_takes_a_scope_of_its_own_and_nothing_is_done_without_
     body = {"debtor": account, "amount": "50.00", "currency": "EUR", "override": {"reason": "court order 7/26"}}
     reverse, reversal = f"/v1/transactions/{original}/reverse", {"override": {"reason": "court order 7/26"}}
     before = records.counts(bank.tenant)
-    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="plain", scopes=(STANDARD_SCOPE,)) as plain:
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="plain", scopes=(Scope.STANDARD,)) as plain:
         refused = await plain.submit(body, headers={"Idempotency-Key": "k"})
         assert_problem(refused, 403, "missing-scope")
         assert "transactions:override" in refused.json()["detail"]
@@ -130,12 +131,12 @@ async def test_an_override_takes_a_scope_of_its_own_and_nothing_is_done_without_
         assert records.counts(bank.tenant) == before
         without = {name: value for name, value in body.items() if name != "override"}
         assert (await plain.submit(without)).json()["reason"]["code"] == "insufficient-funds"
-    scopes = (STANDARD_SCOPE, OVERRIDING_SCOPE)
+    scopes = (Scope.STANDARD, Scope.TRANSACTIONS_OVERRIDE)
     async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="chief", scopes=scopes) as chief:
         assert (await chief.submit(body)).json()["override"] == {"by": "chief", "reason": "court order 7/26"}
         done = await chief.http.post(reverse, json=reversal, headers={"Prefer": "wait=30"})
         assert done.json()["status"] == "completed", done.text
-    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="only", scopes=(OVERRIDING_SCOPE,)) as only:
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="only", scopes=(Scope.TRANSACTIONS_OVERRIDE,)) as only:
         assert_problem(await only.submit(body), 403, "missing-scope")
 
 
