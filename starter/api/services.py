@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, FastAPI, Request, Security
+from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPBearer, SecurityScopes
 
 from ledger.principals import Principal
 from ledger.scopes import Scope
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
+    from fastapi.dependencies.models import Dependant
 
     from infra.kafka.offsets import TopicEnds
     from infra.oauth.tokens import AccessTokens
@@ -107,12 +108,29 @@ AnyHolder = Annotated[Principal, Security(_holder)]
 """Of any scope of the API: for what belongs to no tenant, such as the OpenAPI document."""
 
 
-def scopes_of(route: BaseRoute) -> list[str] | None:
-    """What a route declares: one of these scopes is needed; none for :data:`AnyHolder`. None: it declares nothing."""
-    dependant = getattr(route, "dependant", None)
-    for dependency in dependant.dependencies if dependant is not None else ():
-        if dependency.call is _principal:
-            return list(dependency.own_oauth_scopes or ())
+class Declared(NamedTuple):
+    """What an endpoint is, and what it declares."""
+
+    method: str
+    path: str
+    scopes: tuple[str, ...] | None
+    """One of these is needed; none for :data:`AnyHolder`. None: it declares nothing."""
+
+
+def declarations(app: FastAPI) -> list[Declared]:
+    """Of all endpoints of the application, whether they are in the OpenAPI document or not."""
+    found = []
+    for route in iter_route_contexts(app.routes):
+        dependant: Dependant | None = getattr(route, "dependant", None)
+        scopes = _declared(dependant) if dependant is not None else None
+        found += [Declared(method, str(route.path), scopes) for method in sorted(route.methods or ("ANY",))]
+    return found
+
+
+def _declared(dependant: Dependant) -> tuple[str, ...] | None:
+    for dependency in dependant.dependencies:
+        if dependency.call is _principal and dependency.own_oauth_scopes:
+            return tuple(dependency.own_oauth_scopes)
         if dependency.call is _holder:
-            return []
+            return ()
     return None
