@@ -6,6 +6,7 @@ A new endpoint goes into :data:`ENDPOINTS`; until then :mod:`tests.integration.a
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,6 +24,8 @@ class Things:
 
     account: str
     other_account: str
+    spare_account: str
+    """That nothing else is asked about, since whoever walks may open one of the same id."""
     transaction: str
     waiting: str
     hold: str
@@ -32,12 +35,13 @@ class Things:
     key: str
 
     def hidden(self, text: str) -> str:
-        """The text with these ids replaced by their names, so that answers about different things can be compared."""
+        """The text with these ids replaced by their names, and instants by a word, so that answers about different things compare."""
         for field in fields(self):
             text = text.replace(getattr(self, field.name), f"<{field.name}>")
-        return text
+        return _INSTANT.sub("<instant>", text)
 
 
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)")
 _WHY = {"reason": "a test"}
 _TRANSFER = {"debtor": "{account}", "creditor": "{other_account}", "amount": "1.00", "currency": "EUR"}
 _ACCOUNT, _TRANSACTION, _WAITING, _HOLD, _ORDER = (
@@ -54,7 +58,7 @@ _CUSTOMER = "/v1/customers/{customer}/notifications"
 _MONTHLY = {"frequency": "monthly", "start_date": "2099-01-01", "time_zone": "Europe/Prague"}
 
 ENDPOINTS: dict[tuple[str, str], tuple[str, Any]] = {
-    ("POST", "/v1/accounts"): ("/v1/accounts", {"account_id": "{account}", "currency": "no such"}),
+    ("POST", "/v1/accounts"): ("/v1/accounts", {"account_id": "{spare_account}", "currency": "EUR"}),
     ("GET", "/v1/accounts/{account_id}"): (_ACCOUNT, None),
     ("GET", "/v1/accounts/{account_id}/balance"): (f"{_ACCOUNT}/balance", None),
     ("PATCH", "/v1/accounts/{account_id}"): (_ACCOUNT, {"overdraft_limit": "5.00"}),
@@ -90,7 +94,7 @@ ENDPOINTS: dict[tuple[str, str], tuple[str, Any]] = {
     ("POST", "/v1/standing-orders/{order_id}/cancel"): (f"{_ORDER}/cancel", None),
     ("PUT", "/v1/customers/{customer_id}/notifications"): (
         _CUSTOMER,
-        {"accounts": ["{account}"], "email": "jana@bank.example", "kinds": ["credited"]},
+        {"accounts": ["{account}"], "email": "jana@bank.example", "kinds": ["credit"]},
     ),
     ("GET", "/v1/customers/{customer_id}/notifications"): (_CUSTOMER, None),
     ("DELETE", "/v1/customers/{customer_id}/notifications"): (_CUSTOMER, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import psycopg
@@ -31,6 +32,7 @@ def _nothing() -> Things:
     return Things(
         account=f"A{uuid.uuid4().hex[:16]}",
         other_account=f"A{uuid.uuid4().hex[:16]}",
+        spare_account=f"A{uuid.uuid4().hex[:16]}",
         transaction=next(ids),
         waiting=next(ids),
         hold=next(ids),
@@ -81,7 +83,7 @@ async def owned(stack: RunningStack, owner: Bank) -> Things:
         connection.execute(
             "INSERT INTO notification.message (message_id, tenant, event_id, transaction_id, customer_id, channel, kind, endpoint, address,"
             " subject, body, not_before, created_at, status)"
-            " VALUES (%s, %s, gen_random_uuid(), %s, %s, 'email', 'credited', 'smtp', 'jana@bank.example', 's', 'b', now(), now(), 'dead')",
+            " VALUES (%s, %s, gen_random_uuid(), %s, %s, 'email', 'credit', 'smtp', 'jana@bank.example', 's', 'b', now(), now(), 'dead')",
             (message, owner.tenant, sent.json()["transaction_id"], customer),
         )
     made = await owner.http.post("/v1/keys", json={"principal": "clerk", "scopes": ["read"]})
@@ -89,6 +91,7 @@ async def owned(stack: RunningStack, owner: Bank) -> Things:
     return Things(
         account=account,
         other_account=other,
+        spare_account=await owner.open(funds="5.00"),
         transaction=sent.json()["transaction_id"],
         waiting=waiting.json()["transaction_id"],
         hold=hold.json()["hold_id"],
@@ -122,7 +125,7 @@ async def test_nobody_comes_in_without_a_key(owner: Bank, owned: Things, endpoin
         for key in (None, f"casaflow_{owned.key}_{'A' * 43}"):
             refused = await request(http, endpoint, owned, key)
             assert_problem(refused, 401, "unauthenticated")
-            assert owned.hidden(refused.text) == refused.text
+            assert owned.key not in refused.text
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +172,12 @@ async def test_what_another_tenant_has_is_as_good_as_nothing(
     nobodys = await request(stranger.http, endpoint, nothing, stranger.key)
     assert theirs.status_code == nobodys.status_code, theirs.text
     assert theirs.status_code not in {401, 403}
+    if theirs.status_code == 422 and endpoint not in {("POST", "/v1/keys"), *LISTS}:
+        assert theirs.json()["code"] == "unknown-account", "the request is wrong in itself, so it proves nothing"
     if endpoint in LISTS:
-        assert owned.hidden(theirs.text) == theirs.text
+        # Who walks may have opened an account of this id, and sees that.
+        told = replace(owned, spare_account="no id").hidden(theirs.text)
+        assert "<" not in told.replace("<instant>", "")
     else:
         assert owned.hidden(theirs.text) == nothing.hidden(nobodys.text)
     assert owned.hidden(str(theirs.headers.get("Location"))) == nothing.hidden(str(nobodys.headers.get("Location")))

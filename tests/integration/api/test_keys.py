@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import httpx
@@ -81,7 +82,7 @@ async def test_right_id_with_a_wrong_secret_is_refused(bank: Bank) -> None:
     assert_problem(answer, 401, "unauthenticated")
 
 
-async def test_revoked_key_is_worthless_at_once_and_the_tenants_other_keys_are_not(bank: Bank, stack: RunningStack) -> None:
+async def test_key_that_is_revoked_elsewhere_is_worthless_within_the_stated_seconds(bank: Bank, stack: RunningStack) -> None:
     account = await bank.open()
     database = Database.open(stack.postgres_dsn, pool_size=1)
     try:
@@ -91,7 +92,9 @@ async def test_revoked_key_is_worthless_at_once_and_the_tenants_other_keys_are_n
         await PostgresApiKeys(database).revoke(key_id)
     finally:
         await database.close()
-    refused = await bank.http.get(f"/v1/accounts/{account}", headers=headers)
+    async with asyncio.timeout(30):  # CASAFLOW_KEY_CACHE_SECONDS is 5; the rest is for a busy machine
+        while (refused := await bank.http.get(f"/v1/accounts/{account}", headers=headers)).status_code == 200:
+            pass
     assert_problem(refused, 401, "unauthenticated")
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
     assert (await bank.http.get(f"/v1/accounts/{account}")).status_code == 200
