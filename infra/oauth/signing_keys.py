@@ -52,6 +52,7 @@ class SigningKeys:
         self._keys: dict[str, dict[str, Any]] = {}
         self._made: dict[tuple[str, str], PyJWK] = {}
         self._asked_at = self._fetched_at = float("-inf")
+        self._answers = 0
         self._failed: str | None = None
         self._asking = asyncio.Lock()
         self._in_background: asyncio.Task[None] | None = None
@@ -64,7 +65,7 @@ class SigningKeys:
         """
         if key_id not in self._keys:
             await self._ask()
-        elif time.monotonic() - self._fetched_at > self._kept_seconds and self._may_ask():
+        elif time.monotonic() - self._fetched_at > self._kept_seconds and self._may_ask() and not self._is_asking:
             # Whoever comes with a known key doesn't wait for this.
             self._in_background = asyncio.create_task(self._ask())
         known = self._keys.get(key_id)
@@ -80,12 +81,17 @@ class SigningKeys:
             self._in_background.cancel()
             await asyncio.gather(self._in_background, return_exceptions=True)
 
+    @property
+    def _is_asking(self) -> bool:
+        return self._in_background is not None and not self._in_background.done()
+
     def _may_ask(self) -> bool:
         return time.monotonic() - self._asked_at >= self._asked_every_seconds
 
     async def _ask(self) -> None:
-        async with self._asking:  # one at a time: whoever waited finds the answer, and that it was asked a moment ago
-            if not self._may_ask():
+        before = self._answers
+        async with self._asking:  # one at a time: whoever waited finds the answer that came meanwhile
+            if self._answers != before or not self._may_ask():
                 return
             self._asked_at = time.monotonic()
             try:
@@ -94,6 +100,8 @@ class SigningKeys:
                 self._failed = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 _log.warning("oauth.keys-not-read", issuer=self._issuer.issuer, error=self._failed)
                 return
+            finally:
+                self._answers += 1
             self._keys, self._made, self._failed, self._fetched_at = found, {}, None, time.monotonic()
             _log.info("oauth.keys-read", issuer=self._issuer.issuer, keys=len(found))
 
