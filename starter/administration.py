@@ -3,63 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from infra.kafka.connection import connection_of
 from infra.kafka.topics import ensure_topics, topic_policy_of
-from infra.postgres.administrative_acts import PostgresAdministrativeActs
-from infra.postgres.api_keys import PostgresApiKeys
-from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from infra.settings import Settings
-
-Answer = TypeVar("Answer")
 
 
 def _postgres_url(settings: Settings) -> str:
     if settings.postgres_url is None:
         raise UnavailableError(part="postgres", detail="CASAFLOW_POSTGRES_URL is not set")
     return settings.postgres_url.get_secret_value()
-
-
-async def on_keys(settings: Settings, work: Callable[[PostgresApiKeys], Awaitable[Answer]]) -> Answer:
-    """Do `work` on the table of keys.
-
-    Raises:
-        UnavailableError: the database did not answer.
-    """
-
-    async def with_keys(database: Database) -> Answer:
-        return await work(PostgresApiKeys(database))
-
-    return await _on_database(settings, with_keys)
-
-
-async def on_acts(settings: Settings, work: Callable[[PostgresAdministrativeActs], Awaitable[Answer]]) -> Answer:
-    """Do `work` on the log of administrative acts.
-
-    Raises:
-        UnavailableError: the database did not answer.
-    """
-
-    async def with_acts(database: Database) -> Answer:
-        return await work(PostgresAdministrativeActs(database))
-
-    return await _on_database(settings, with_acts)
-
-
-async def _on_database(settings: Settings, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
-    database = Database.open(_postgres_url(settings), pool_size=1)
-    try:
-        return await work(database)
-    finally:
-        await database.close()
 
 
 async def migrate_servers(settings: Settings) -> None:

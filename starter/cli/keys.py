@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from infra.settings import DEFAULT_TENANT, Settings
+from infra.settings import DEFAULT_TENANT
 from ledger.errors import InvalidInputError
 from ledger.keys import DEFAULT_OVERLAP, ApiKey, check_expiry, check_holder, check_overlap, parse_duration
 from ledger.scopes import Scope, parse_scopes
 from ledger.statements import parse_instant
-from starter.cli.access import Json, operator, outside_or_stack, show
+from starter.cli.access import Json, operator, show
 from starter.cli.reports import console
+from starter.group_stores import on_stores
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from infra.postgres.administrative_acts import PostgresAdministrativeActs
     from infra.postgres.api_keys import PostgresApiKeys
-    from ledger.acts import AdministrativeAct
     from ledger.keys import MadeKey
 
 Answer = TypeVar("Answer")
@@ -113,7 +111,9 @@ def admin_log(
     as_json: Json = False,
 ) -> None:
     """Show administrative acts, the newest first: who did what to which key, account, transaction or server, when, and from where."""
-    acts = _on_acts(lambda log: log.page(tenant, after=None, at_most=limit))
+    from infra.postgres.administrative_acts import PostgresAdministrativeActs  # noqa: PLC0415  the driver is loaded only where it is used
+
+    acts = on_stores(lambda _, database: PostgresAdministrativeActs(database).page(tenant, after=None, at_most=limit))
     if as_json:
         typer.echo(json.dumps([act.model_dump(mode="json") for act in acts]))
         return
@@ -163,12 +163,6 @@ def _print_table(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> 
 
 
 def _on_keys(work: Callable[[PostgresApiKeys], Awaitable[Answer]]) -> Answer:
-    from starter.administration import on_keys  # noqa: PLC0415  the driver is loaded only where it is used
+    from infra.postgres.api_keys import PostgresApiKeys  # noqa: PLC0415  the driver is loaded only where it is used
 
-    return asyncio.run(on_keys(outside_or_stack(Settings()), work))
-
-
-def _on_acts(work: Callable[[PostgresAdministrativeActs], Awaitable[list[AdministrativeAct]]]) -> list[AdministrativeAct]:
-    from starter.administration import on_acts  # noqa: PLC0415  as above
-
-    return asyncio.run(on_acts(outside_or_stack(Settings()), work))
+    return on_stores(lambda _, database: work(PostgresApiKeys(database)))
