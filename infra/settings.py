@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.oauth.issuers import OAuthIssuer
 from ledger.approvals import LONGEST_EXPIRY
 from ledger.closings import StatementPeriod
 from ledger.commands import MIN_SECRET_BYTES
@@ -130,6 +131,12 @@ class Settings(BaseSettings):
     """Streams of events that one API process has open at one time."""
     event_streams_per_key: int = Field(default=10, ge=1, le=10_000)
     """Of those, the streams of one API key."""
+
+    key_cache_seconds: float = Field(default=5.0, ge=0, le=60)
+    """How long the API lets an API key in without looking it up again, so how soon one that is revoked elsewhere is worthless."""
+    oauth_issuers: tuple[OAuthIssuer, ...] = ()
+    """JSON: issuers of access tokens that are taken beside API keys, each with the fields of :class:`infra.oauth.issuers.OAuthIssuer`:
+    ``[{"issuer": "https://id.bank.example", "audience": "casaflow", "jwks": "https://id.bank.example/jwks"}]``."""
 
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""

@@ -282,13 +282,13 @@ class ForbiddenError(CasaflowError):
 
 
 class MissingScopeError(ForbiddenError):
-    """The API key has no scope for this."""
+    """The API key, or the token, has no scope for this."""
 
     code: ClassVar[str] = "missing-scope"
 
     def __init__(self, *, scope: str) -> None:
         self.scope = scope
-        super().__init__(f"this needs an API key with the scope {scope}")
+        super().__init__(f"this needs an API key, or a token, with the scope {scope}")
 
 
 class SamePrincipalError(ForbiddenError):

@@ -11,11 +11,14 @@ from fastapi import FastAPI
 from infra.kafka.connection import connection_of
 from infra.kafka.event_feed import EventFeed
 from infra.kafka.offsets import TopicEnds
+from infra.oauth.tokens import AccessTokens
 from infra.postgres.accounts import PostgresAccounts
+from infra.postgres.administrative_acts import PostgresAdministrativeActs
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
+from infra.postgres.known_keys import KnownKeys
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
@@ -42,6 +45,7 @@ from starter.api import (
     explanations,
     health,
     holds,
+    keys,
     metrics,
     mis,
     notifications,
@@ -106,6 +110,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             if topic_ends is not None
             else None
         )
+        api_keys = PostgresApiKeys(database)
+        known_keys, tokens = KnownKeys(api_keys, seconds=settings.key_cache_seconds), AccessTokens(settings.oauth_issuers)
         app.state.services = Services(
             database=database,
             temporal=temporal,
@@ -126,7 +132,10 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             statements=PostgresStatements(database),
             group_statements=GroupStatements(database),
             transactions=recorded,
-            keys=PostgresApiKeys(database),
+            keys=api_keys,
+            known_keys=known_keys,
+            tokens=tokens,
+            acts=PostgresAdministrativeActs(database),
             maintenance=PostgresMaintenance(database),
             mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
@@ -142,6 +151,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
         )
+        known_keys.start()
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():
                 yield
@@ -150,6 +160,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 await streams.feed.stop()
             if topic_ends is not None:
                 await topic_ends.stop()
+            await tokens.stop()
+            await known_keys.stop()
             await database.close()
 
     app = FastAPI(
@@ -182,6 +194,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_streams,
         mis,
         notifications,
+        keys,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

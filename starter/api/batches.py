@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
-from infra.postgres.api_keys import Principal
 from ledger.ids import batch_transaction_id, key_transaction_id
+from ledger.principals import Principal
 from starter.api import problems
 from starter.api.models.fields import StrictBody
 from starter.api.models.problems import Problem
 from starter.api.models.transactions import TransactionBody, TransactionView
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import Services, UsesServices, WritesTransactions
 from starter.api.transactions import IdempotencyKey, Prefer, bound_id, carry_out, check_key, transaction_request
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
@@ -58,7 +58,7 @@ async def submit_batch(
     body: BatchBody,
     request: Request,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesTransactions,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> BatchView:

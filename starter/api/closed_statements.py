@@ -14,7 +14,7 @@ from ledger.money import Money
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder, StatementRequest
 from starter.api.answers import answer
 from starter.api.models.statements import StatementView
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import ReadsAccounts, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 
@@ -114,7 +114,7 @@ def _amounts(statement: ClosedStatement | CurrentStatement) -> dict[str, str]:
 
 @router.get("/{account_id}/statements", responses=answer(404, "The tenant has no such account."))
 async def list_statements(
-    account_id: str, query: Annotated[StatementListQuery, Query()], services: UsesServices, principal: Authenticated
+    account_id: str, query: Annotated[StatementListQuery, Query()], services: UsesServices, principal: ReadsAccounts
 ) -> StatementListView:
     """The closed, numbered statements that the statement consumer has made of the events, and what came after the last one."""
     parse_account_id(account_id, field="account_id")
@@ -128,7 +128,7 @@ async def read_closed_statement(
     number: Annotated[int, Path(ge=1, le=2**31 - 1)],
     query: Annotated[StatementLinesQuery, Query()],
     services: UsesServices,
-    principal: Authenticated,
+    principal: ReadsAccounts,
 ) -> ClosedStatementPage:
     """A closed statement with a page of its lines. Nothing of it changes, however often it is read."""
     parse_account_id(account_id, field="account_id")

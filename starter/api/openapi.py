@@ -11,30 +11,28 @@ from fastapi.responses import JSONResponse
 
 from starter.api.models.problems import Problem, WrongField
 from starter.api.problems import MEDIA_TYPE
-from starter.api.services import Authenticated
+from starter.api.services import AnyHolder
 
 router = APIRouter()
 
 
 _SCHEMAS: Final = {model.__name__: model for model in (Problem, WrongField)}
 _OF_ALL: Final = {
-    HTTPStatus.UNAUTHORIZED: "The API key is missing, malformed, unknown or revoked.",
+    HTTPStatus.UNAUTHORIZED: "The API key, or the token, is missing, malformed, unknown, revoked or expired.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of casaflow; its log has the details.",
     HTTPStatus.SERVICE_UNAVAILABLE: "PostgreSQL or Temporal did not answer. The same request again settles it.",
 }
 _OF_INPUT: Final = {HTTPStatus.UNPROCESSABLE_ENTITY: "A field breaks a rule. Nothing was done."}
-_OF_CHANGES: Final = {HTTPStatus.FORBIDDEN: "The key lacks the scope `standard` (`missing-scope`). Nothing was done."}
 _OF_BODIES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large."}
 _HEADERS: Final = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "How to authenticate."},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds after which to try again."},
 }
-_SAFE_METHODS: Final = frozenset({"get", "head"})
 _REFERENCE: Final = "#/components/schemas/{model}"
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def read_document(request: Request, _principal: Authenticated) -> JSONResponse:
+async def read_document(request: Request, _principal: AnyHolder) -> JSONResponse:
     """The document."""
     return JSONResponse(document(request.app))
 
@@ -44,8 +42,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         for operations in made["paths"].values():
-            for method, operation in operations.items():
-                _describe_errors(operation, changes=method not in _SAFE_METHODS)
+            for operation in operations.values():
+                _describe_scopes(operation)
+                _describe_errors(operation)
         schemas = made["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors, which nobody gets
             schemas.pop(name, None)
@@ -55,7 +54,15 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
+def _describe_scopes(operation: dict[str, Any]) -> None:
+    """Say that one of the scopes is enough, where FastAPI says that all are needed. OpenAPI 3.1 has them with any kind of security."""
+    if "security" in operation:
+        (needed,) = operation["security"]
+        ((scheme, scopes),) = needed.items()
+        operation["security"] = [{scheme: [scope]} for scope in scopes] or [{scheme: []}]
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
     if "security" not in operation:  # health, which answers in its own words
         return
     responses = operation["responses"]
@@ -65,8 +72,10 @@ def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
         common |= _OF_INPUT
     if "requestBody" in operation:
         common |= _OF_BODIES
-    if changes:
-        common |= _OF_CHANGES
+    scopes = [scope for needed in operation["security"] for found in needed.values() for scope in found]
+    if scopes:
+        named = " or ".join(f"`{scope}`" for scope in scopes)
+        common[HTTPStatus.FORBIDDEN] = f"The key, or the token, lacks the scope {named} (`missing-scope`). Nothing was done."
     for status, description in common.items():
         responses.setdefault(str(status.value), {"description": description})
     for status, response in responses.items():

@@ -21,6 +21,7 @@ from ledger.errors import (
     IdempotencyKeyConflictError,
     ImpossibleChangeError,
     InvalidInputError,
+    MissingScopeError,
     NotFoundError,
     TooManyError,
     UnauthenticatedCommandError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+REALM: Final = "casaflow"
 RETRY_AFTER_SECONDS: Final = 2
 _SHOWN_LENGTH: Final = 200
 _SHOWN_ERRORS: Final = 20
@@ -127,7 +129,12 @@ def _conflict(_request: Request, error: Exception) -> Response:
 def _forbidden(_request: Request, error: Exception) -> Response:
     if not isinstance(error, ForbiddenError):
         raise error
-    return problem(HTTPStatus.FORBIDDEN, error.code, str(error))
+    # RFC 6750, section 3.1, for clients that ask their authorisation server for more.
+    challenge = (
+        f'Bearer realm="{REALM}", error="insufficient_scope", scope="{error.scope}"' if isinstance(error, MissingScopeError) else None
+    )
+    headers = {"WWW-Authenticate": challenge} if challenge is not None else None
+    return problem(HTTPStatus.FORBIDDEN, error.code, str(error), headers=headers)
 
 
 def _not_obeyed(_request: Request, error: Exception) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
+import socket
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -13,6 +15,7 @@ from casaflow_client import UnavailableError as ApiUnavailableError
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
+from ledger.principals import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,6 +68,11 @@ def show(content: dict[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in content)
     for name, value in content.items():
         typer.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+
+
+def operator() -> Actor:
+    """Who is at the keyboard, as far as the system knows."""
+    return Actor(tenant=None, name=f"cli:{getpass.getuser()}", key_id=None, address=socket.gethostname())
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  whatever options hold

@@ -22,6 +22,7 @@ Connection = psycopg.AsyncConnection[Row]
 TABLES = (
     "account",
     "account_change",
+    "administrative_act",
     "api_key",
     "balance_checkpoint",
     "decision",
