@@ -34,7 +34,10 @@ _SYNCHRONOUS: Final = {
     "async_sleep": "sleep",
     "aclose": "close",
     "_async": "_sync",
-    **{f"Async{name}": name for name in ("Transport", "Accounts", "Transactions", "Holds", "StandingOrders", "Reports", "Events")},
+    **{
+        f"Async{name}": name
+        for name in ("Transport", "Accounts", "Transactions", "Holds", "StandingOrders", "Reports", "Events", "Administration")
+    },
 }
 
 _LEFT_OUT: Final = frozenset(

@@ -76,6 +76,22 @@ class Accounts(Model):
     accounts: list[Account]
 
 
+class AdministrativeAct(Model):
+    """
+    What somebody did who looks after accounts, keys, transactions or servers.
+    """
+
+    act_id: str
+    at: AwareDatetime
+    tenant: str | None
+    by: str
+    key_id: str | None
+    address: str | None
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
 class Amount(Model):
     """
     Money as events carry it: a decimal string in major units, and an ISO 4217 code.
@@ -298,12 +314,56 @@ class HoldStatus(RootModel[Literal["open", "captured", "voided", "expired", "ref
     """
 
 
+class Key(Model):
+    """
+    A key, without its secret.
+    """
+
+    key_id: str
+    principal: str
+    scopes: list[str]
+    state: str
+    created_at: AwareDatetime
+    created_by: str | None
+    expires_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+    last_used_at: AwareDatetime | None
+    rotated_from: str | None
+
+
+class Keys(Model):
+    """
+    A page of keys, the newest first.
+    """
+
+    keys: list[Key]
+    next_cursor: str | None
+
+
 class Liveness(Model):
     """
     The process is there.
     """
 
     status: Literal["alive"] = "alive"
+
+
+class MadeKey(Model):
+    """
+    A new key, with what is shown this once.
+    """
+
+    key_id: str
+    principal: str
+    scopes: list[str]
+    state: str
+    created_at: AwareDatetime
+    created_by: str | None
+    expires_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+    last_used_at: AwareDatetime | None
+    rotated_from: str | None
+    key: str
 
 
 class Money(Model):
@@ -457,6 +517,15 @@ class ReversalRequest(Model):
     """
     reference: str | None = None
     override: OverrideRequest | None = None
+
+
+class RotationRequest(Model):
+    """
+    How a key is to be rotated.
+    """
+
+    overlap_seconds: int | None = 86400
+    expires_at: str | None = None
 
 
 class RulesRequest(Model):
@@ -703,6 +772,15 @@ class WrongField(Model):
     rule: str
 
 
+class Acts(Model):
+    """
+    A page of administrative acts, the newest first.
+    """
+
+    acts: list[AdministrativeAct]
+    next_cursor: str | None
+
+
 class Approval(Model):
     """
     The approval that a transaction needs, or needed.
@@ -772,6 +850,38 @@ class Holds(Model):
 
     next_cursor: str | None
     holds: list[Hold]
+
+
+class KeyRequest(Model):
+    """
+    A key that is to be made.
+    """
+
+    principal: str
+    scopes: list[
+        Literal[
+            "all",
+            "standard",
+            "read",
+            "accounts:read",
+            "accounts:write",
+            "transactions:read",
+            "transactions:write",
+            "transactions:approve",
+            "transactions:override",
+            "transactions:operate",
+            "holds:write",
+            "standing-orders:write",
+            "notifications:read",
+            "notifications:write",
+            "files:write",
+            "events:read",
+            "mis:read",
+            "admin",
+            "payloads",
+        ]
+    ]
+    expires_at: str | None = None
 
 
 class Leg(Model):

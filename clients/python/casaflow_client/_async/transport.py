@@ -70,14 +70,15 @@ class AsyncTransport:
         parameters: dict[str, Any] | None = None,
         body: Body | None = None,
         headers: dict[str, str] | None = None,
+        once: bool = False,
     ) -> Answer:
-        """The answer to a request.
+        """The answer to a request; `once`: it is not safe to repeat.
 
         Raises:
             ApiError: the API refused it.
             UnavailableError: nothing answered for as long as this client was to wait.
         """
-        response = await self._answered(method, path, parameters=parameters, body=body, headers=headers)
+        response = await self._answered(method, path, parameters=parameters, body=body, headers=headers, once=once)
         return requests.answer_of(response, kind)
 
     async def _answered(
@@ -88,6 +89,7 @@ class AsyncTransport:
         parameters: dict[str, Any] | None = None,
         body: Body | None = None,
         headers: dict[str, str] | None = None,
+        once: bool = False,
     ) -> httpx.Response:
         began, attempt = time.monotonic(), 0
         content = requests.body_of(body)
@@ -104,6 +106,8 @@ class AsyncTransport:
                 if again is None:
                     return response
                 reason, asked = again
+            if once:
+                raise UnavailableError(reason)
             await self._pause(attempt, reason, asked, time.monotonic() - began, response)
             attempt += 1
 
