@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 import httpx
 
@@ -163,6 +163,22 @@ class ApiClient:
     async def closed_statement(self, account_id: str, number: int, query: dict[str, str]) -> dict[str, Any]:
         """A closed statement, with a page of its lines."""
         return await self._send(lambda: self._http.get(f"{_account_path(account_id)}/statements/{number}", params=query))
+
+    async def document(self, account_id: str, number: int | None, query: dict[str, str], out: BinaryIO) -> None:
+        """Write a statement in the query's ``format`` to `out`: of a period, or a closed one. It is not repeated."""
+        path = f"{_account_path(account_id)}/{'statement' if number is None else f'statements/{number}'}"
+        try:
+            async with self._http.stream("GET", path, params=query) as response:
+                if not response.is_success:
+                    await response.aread()
+                    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                        raise ApiUnavailableError(ApiError(_content_of(response), response.status_code).detail)
+                    _content(response)
+                async for chunk in response.aiter_bytes():
+                    out.write(chunk)
+        except httpx.TransportError as error:
+            message = f"the API does not answer, or broke off ({type(error).__name__})"
+            raise ApiUnavailableError(message) from error
 
     async def chart(self, what: str, query: dict[str, str]) -> dict[str, Any]:
         """Totals per hour or day of ``transactions`` or ``entries``; `query` as the endpoint takes it."""

@@ -25,6 +25,7 @@ from ledger.errors import (
     UnauthenticatedCommandError,
     UnavailableError,
 )
+from starter.api.negotiation import NotAcceptableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,6 +152,10 @@ def _unavailable(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
+def _not_acceptable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.NOT_ACCEPTABLE, NotAcceptableError.code, str(error))
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -171,6 +176,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(ForbiddenError, _forbidden)
     app.add_exception_handler(UnauthenticatedCommandError, _not_obeyed)
     app.add_exception_handler(NotFoundError, _not_found)
+    app.add_exception_handler(NotAcceptableError, _not_acceptable)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _defect)

@@ -12,6 +12,8 @@ from infra.postgres.api_keys import ALL_SCOPES, APPROVING_SCOPE, STANDARD_SCOPE,
 from ledger.errors import MissingScopeError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from infra.kafka.offsets import TopicEnds
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.api_keys import PostgresApiKeys
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from infra.postgres.transactions import PostgresTransactions
     from ledger.ports import ExchangeRates
     from starter.commands import Commands
+    from starter.documents import StatementDocuments
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
     from starter.notifications import NotificationDesk
@@ -43,6 +46,11 @@ class Services:
     hold_starter: HoldStarter
     statements: PostgresStatements
     group_statements: GroupStatements
+    documents: StatementDocuments
+    bic: str | None
+    """The bank's; None: it isn't named in messages."""
+    time_zone: ZoneInfo
+    """The bank's."""
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     maintenance: PostgresMaintenance
