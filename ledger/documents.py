@@ -55,11 +55,6 @@ class StatementDocument(BaseModel):
     """Ledger balance, less holds, plus overdraft limit, at `created_at`; None for a period that ended before."""
     created_at: dt.datetime
 
-    @property
-    def is_consistent(self) -> bool:
-        """Whether the lines lead from one balance to the other."""
-        return self.opening_balance + self.credited - self.debited == self.closing_balance
-
     def money(self, minor_units: int) -> Money:
         """An amount of the account's currency."""
         return Money(minor_units=minor_units, currency=self.currency)
@@ -115,6 +110,18 @@ class DocumentLine(DocumentEntry):
 
 class BrokenDocumentError(Exception):
     """What was read is not what it should add up to. It can't happen; where it does, the document must not get out."""
+
+
+def proven_sums(document: StatementDocument) -> StatementDocument:
+    """Hand the document on, if its sums lead from one balance to the other.
+
+    Raises:
+        BrokenDocumentError: they don't.
+    """
+    if document.opening_balance + document.credited - document.debited != document.closing_balance:
+        message = f"the sums of {document.account_id} from {document.since} to {document.until} don't fit its balances"
+        raise BrokenDocumentError(message)
+    return document
 
 
 async def proven(document: StatementDocument, lines: AsyncIterator[DocumentLine]) -> AsyncIterator[DocumentLine]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-from ledger.documents import BrokenDocumentError, DocumentLine, StatementDocument, proven
+from ledger.documents import DocumentLine, StatementDocument, proven, proven_sums
 from ledger.errors import InvalidInputError, NotFoundError, UnavailableError
 from ledger.ids import document_id
 from ledger.statements import MAX_PAGE_LINES, StatementRequest
@@ -71,7 +71,7 @@ class StatementDocuments:
         closing = await self._statements.balance_at(tenant, account_id, ends - _MICROSECOND)
         sums = await self._documents.sums(tenant, account_id, begins, ends)
         balance = await self._accounts.balance(tenant, account_id) if until is None else None
-        return _proven_sums(
+        return proven_sums(
             StatementDocument(
                 document_id=document_id(tenant, account_id, f"{begins.isoformat()}/{ends.isoformat()}"),
                 account_id=account_id,
@@ -99,7 +99,7 @@ class StatementDocuments:
         closed = await self._group_statements.closed(tenant, account_id, number)
         known = closed.model_dump(exclude={"closed_at"})
         what = document_id(tenant, account_id, str(number))
-        return _proven_sums(StatementDocument(**known, document_id=what, available=None, created_at=closed.closed_at)), closed
+        return proven_sums(StatementDocument(**known, document_id=what, available=None, created_at=closed.closed_at)), closed
 
     async def lines(self, tenant: str, document: StatementDocument, closed: ClosedStatement | None = None) -> AsyncIterator[DocumentLine]:
         """The document's lines, the oldest first, each proven to follow from the one before.
@@ -143,10 +143,3 @@ class StatementDocuments:
         if closed is not None:
             return await self._group_statements.lines(tenant, closed, request)
         return await self._statements.page(tenant, request)
-
-
-def _proven_sums(document: StatementDocument) -> StatementDocument:
-    if not document.is_consistent:
-        message = f"the sums of {document.account_id} from {document.since} to {document.until} don't fit its balances"
-        raise BrokenDocumentError(message)
-    return document
