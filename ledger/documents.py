@@ -74,7 +74,11 @@ class EntryDetail(BaseModel):
     reverses: str | None
     """The transaction that this one takes back, or a part of it."""
     counterparty_name: str | None
-    """Of whoever is on the other side, if the request says so in its metadata."""
+    """Of whoever is on the other side, if the request's metadata says so, as that of a payment file does."""
+    counterparty_account: str | None
+    """At another bank; as the name."""
+    counterparty_bank: str | None
+    """As the name; often a BIC."""
 
 
 class DocumentEntry(BaseModel):
@@ -95,6 +99,11 @@ class DocumentEntry(BaseModel):
     def is_credit(self) -> bool:
         """Whether the account got the money."""
         return self.entry.direction is EntryDirection.CREDIT
+
+    @property
+    def counterparty(self) -> str | None:
+        """The other account, of ours or at another bank."""
+        return self.entry.counterparty or (self.detail.counterparty_account if self.detail is not None else None)
 
     @property
     def conversion(self) -> Conversion | None:

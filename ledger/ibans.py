@@ -1,4 +1,4 @@
-"""International bank account numbers. Pure."""
+"""Whether a text is an international bank account number, or a bank's identifier. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _SHAPE: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Za-z0-9]{11,30}", re.ASCII)
+_BIC: Final = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
 _MODULUS: Final = 97
 _DIGITS: Final = {ord(letter): str(value) for value, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ", start=10)}
 
@@ -18,3 +19,8 @@ def is_iban(text: str) -> bool:
     if not _SHAPE.fullmatch(text):
         return False
     return int(f"{text[4:]}{text[:4]}".upper().translate(_DIGITS)) % _MODULUS == 1
+
+
+def is_bic(text: str) -> bool:
+    """Whether `text` has the form of a business identifier code (ISO 9362), of 8 or 11 characters."""
+    return _BIC.fullmatch(text) is not None

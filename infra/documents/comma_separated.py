@@ -73,7 +73,7 @@ def _row(line: DocumentLine, document: StatementDocument) -> dict[str, str]:
         "balance_after": document.money(entry.balance_after).decimal_string,
         "transaction_id": entry.transaction_id,
         "leg": entry.leg,
-        "counterparty": _inert(entry.counterparty),
+        "counterparty": _inert(line.counterparty),
         "reference": _inert(entry.reference),
         "remittance_information": _inert(entry.remittance_information),
     }

@@ -39,8 +39,8 @@ def _happened(line: DocumentLine) -> str:
         return "Fee"
     if line.is_reversal:
         return "Reversal"
-    if entry.counterparty:
-        return f"{'From' if line.is_credit else 'To'} {shown_account(entry.counterparty)}"
+    if line.counterparty:
+        return f"{'From' if line.is_credit else 'To'} {shown_account(line.counterparty)}"
     if detail is None:
         return "Credit" if line.is_credit else "Debit"
     if detail.settlement == "cash":

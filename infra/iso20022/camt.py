@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from infra.iso20022.pain001_payments import NOT_PROVIDED
 from infra.iso20022.schemas import NAMESPACE
 from infra.iso20022.writing import DECLARATION, element, instant, leaf
-from ledger.ibans import is_iban
+from ledger.ibans import is_bic, is_iban
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -26,6 +26,7 @@ STATEMENT: Final = "camt.053.001.08"
 NOTIFICATION: Final = "camt.054.001.08"
 
 _LONGEST_NAME: Final = 140
+_LONGEST_ACCOUNT: Final = 34
 _RATE_DIGITS: Final = 11
 """BaseOneRate has 11 digits, 10 of them behind the point at most. The exact rate stands in AddtlTxInf."""
 _RATE_STEP: Final = Decimal("1E-10")
@@ -164,6 +165,8 @@ def _entry(line: DocumentEntry, account_id: str, currency: str) -> str:
 def _transaction_code(line: DocumentEntry) -> str:
     entry = line.entry
     kind = "book" if entry.counterparty is not None or line.detail is None else line.detail.settlement
+    if kind == "cash" and line.counterparty is not None:
+        kind = "clearing"
     codes = _CODES.get((entry.leg, line.is_credit)) or _CODES[kind, line.is_credit]
     domain, family, sub_family = codes
     return element(
@@ -188,6 +191,7 @@ def _details(line: DocumentEntry, money: Money, reference: str, account_id: str)
         _direction(is_credit=line.is_credit),
         _amounts(line.conversion),
         _parties(line, account_id),
+        _agents(line),
         element("RmtInf", leaf("Ustrd", entry.remittance_information)),
         _return(line),
         _additional(line),
@@ -216,10 +220,9 @@ def _amounts(conversion: Conversion | None) -> str:
 
 
 def _parties(line: DocumentEntry, account_id: str) -> str:
-    entry = line.entry
     name = leaf("Nm", line.detail.counterparty_name if line.detail else None, longest=_LONGEST_NAME)
     party = element("Pty", name)
-    other = _identification(entry.counterparty) if entry.counterparty else ""
+    other = _identification(line.counterparty[:_LONGEST_ACCOUNT]) if line.counterparty else ""
     own = _identification(account_id)
     debtor, creditor = (("", own), (party, other))[:: -1 if line.is_credit else 1]
     return element(
@@ -229,6 +232,14 @@ def _parties(line: DocumentEntry, account_id: str) -> str:
         element("Cdtr", creditor[0]),
         element("CdtrAcct", creditor[1]),
     )
+
+
+def _agents(line: DocumentEntry) -> str:
+    bank = line.detail.counterparty_bank if line.detail else None
+    if bank is None:
+        return ""
+    named = leaf("BICFI", bank) if is_bic(bank) else leaf("Nm", bank, longest=_LONGEST_NAME)
+    return element("RltdAgts", element("DbtrAgt" if line.is_credit else "CdtrAgt", element("FinInstnId", named)))
 
 
 def _return(line: DocumentEntry) -> str:

@@ -29,12 +29,12 @@ _SUMS: Final = text("""
             SELECT amount, false FROM online_entry
              WHERE tenant = :tenant AND account_id = :account_id AND posted_at >= :since AND posted_at < :until) AS entries
 """)
-_COUNTERPARTY_NAME: Final = "counterparty_name"
-"""The key of a transaction's metadata that has it."""
-_DETAIL: Final = f"""
+_DETAIL: Final = """
     CAST(d.transaction_id AS text) AS transaction_id, d.leg, t.request -> 'amount' AS instructed, d.conversion,
     coalesce(t.request ->> 'settlement', 'cash') AS settlement, t.request ->> 'reverses' AS reverses,
-    t.request -> 'metadata' ->> '{_COUNTERPARTY_NAME}' AS counterparty_name"""
+    t.request -> 'metadata' ->> 'counterparty_name' AS counterparty_name,
+    t.request -> 'metadata' ->> 'counterparty_account' AS counterparty_account,
+    t.request -> 'metadata' ->> 'counterparty_bank' AS counterparty_bank"""
 _DETAILS: Final = text(f"""
     SELECT {_DETAIL}
       FROM unnest(CAST(:transaction_ids AS uuid[]), CAST(:legs AS text[])) AS asked (transaction_id, leg)
@@ -129,4 +129,6 @@ def _detail(row: RowMapping) -> EntryDetail:
         settlement=row["settlement"],
         reverses=row["reverses"],
         counterparty_name=row["counterparty_name"],
+        counterparty_account=row["counterparty_account"],
+        counterparty_bank=row["counterparty_bank"],
     )

@@ -84,6 +84,8 @@ def detail(**fields: object) -> EntryDetail:
         "settlement": "cash",
         "reverses": None,
         "counterparty_name": None,
+        "counterparty_account": None,
+        "counterparty_bank": None,
     }
     return EntryDetail.model_validate({**known, **fields})
 

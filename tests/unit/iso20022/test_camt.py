@@ -130,6 +130,7 @@ async def test_a_conversion_has_both_amounts_and_its_rate() -> None:
         ({"counterparty": None, "details": (detail(),)}, -5, "PMNT/CNTR/CWDL"),
         ({"counterparty": None, "details": (detail(settlement="clearing", counterparty_name="Jan Novák"),)}, 5, "PMNT/RCDT/DMCT"),
         ({"counterparty": None, "details": (detail(settlement="clearing"),)}, -5, "PMNT/ICDT/DMCT"),
+        ({"counterparty": None, "details": (detail(counterparty_account=IBAN),)}, -5, "PMNT/ICDT/DMCT"),
         ({"leg": "compensation"}, 5, "PMNT/RCDT/BOOK"),
         ({"details": (detail(reverses="1b4e28ba-2fa1-41d2-883f-0016d3cca427"),)}, 5, "PMNT/RCDT/BOOK"),
     ],
@@ -150,6 +151,15 @@ async def test_the_other_party_is_the_debtor_of_a_credit_and_the_creditor_of_a_d
         assert _text(found, f"{other}/Pty/Nm") == "Jan Novák"
         assert _text(found, f"{other}Acct/Id/Othr/Id") == "3818"
         assert _text(found, f"{own}Acct/Id/Othr/Id") == "704"
+
+
+@pytest.mark.parametrize(("bank", "element"), [("COBADEFFXXX", "BICFI"), ("Some bank", "Nm")])
+async def test_an_account_at_another_bank_is_named_with_its_bank(bank: str, element: str) -> None:
+    details = (detail(counterparty_account=IBAN, counterparty_bank=bank),)
+    written = await _statement(*period([5, -5], counterparty=None, details=details))
+    details_of = "BkToCstmrStmt/Stmt/Ntry/NtryDtls/TxDtls"
+    assert _text(written, f"{details_of}/RltdPties/DbtrAcct/Id/IBAN") == IBAN
+    assert [_text(found, f"FinInstnId/{element}") for found in written.iter("{*}DbtrAgt", "{*}CdtrAgt")] == [bank, bank]
 
 
 def test_a_notification_has_the_entries_of_one_transaction_on_the_account() -> None:
