@@ -190,6 +190,8 @@ class Settings(BaseSettings):
     ``{"EUR": "10000.00", "bank-2": {"EUR": "500.00"}}``."""
     approval_expires_in: dt.timedelta = Field(default=dt.timedelta(hours=24), gt=dt.timedelta(0), le=LONGEST_EXPIRY)
     """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
+    bic: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?$")
+    """The bank's BIC (ISO 9362): stands in statements, and tells payments to our own accounts from those that leave. None: neither."""
     time_zone: str = "UTC"
     """The bank's, an IANA name: a requested execution date begins at its midnight."""
     consumer_groups: Annotated[tuple[str, ...], NoDecode] = ALL_GROUPS

@@ -59,6 +59,17 @@ def parse_account_id(value: object, *, field: str) -> str:
     return value
 
 
+def document_id(tenant: str, account_id: str, what: str) -> str:
+    """The id of a document about an account: the same whenever the same is written again. 32 characters, for ISO 20022's Max35Text.
+
+    Args:
+        tenant: whose account.
+        account_id: which.
+        what: tells it from other documents about the account.
+    """
+    return _derived("document", tenant, account_id, what).replace("-", "")
+
+
 def workflow_id(tenant: str, transaction_id: str) -> str:
     """The id of the Temporal workflow that carries a transaction."""
     return f"transaction-{tenant}-{transaction_id}"

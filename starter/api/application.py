@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 
@@ -26,6 +27,7 @@ from infra.postgres.notification_preferences import PostgresNotificationPreferen
 from infra.postgres.outbox import PostgresOutbox
 from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
+from infra.postgres.statement_documents import PostgresStatementDocuments
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
@@ -40,6 +42,7 @@ from starter.api import (
     approvals,
     batches,
     closed_statements,
+    documents,
     event_streams,
     event_types,
     explanations,
@@ -63,6 +66,7 @@ from starter.api.event_streams import EventStreams
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.commands import Commands
+from starter.documents import StatementDocuments
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.notifications import NotificationDesk
@@ -102,6 +106,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
         orders = PostgresStandingOrders(database)
+        statements, group_statements = PostgresStatements(database), GroupStatements(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         streams = (
             EventStreams(
@@ -129,8 +134,11 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             hold_starter=HoldStarter(
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
             ),
-            statements=PostgresStatements(database),
-            group_statements=GroupStatements(database),
+            statements=statements,
+            group_statements=group_statements,
+            documents=StatementDocuments(known_accounts, statements, group_statements, PostgresStatementDocuments(database)),
+            bic=settings.bic,
+            time_zone=ZoneInfo(settings.time_zone),
             transactions=recorded,
             keys=api_keys,
             known_keys=known_keys,
@@ -181,6 +189,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         standing_orders,
         statements,
         closed_statements,
+        documents,
         transactions,
         batches,
         explanations,

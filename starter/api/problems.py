@@ -27,6 +27,7 @@ from ledger.errors import (
     UnauthenticatedCommandError,
     UnavailableError,
 )
+from starter.api.negotiation import NotAcceptableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -164,6 +165,10 @@ def _too_many(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
 
 
+def _not_acceptable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.NOT_ACCEPTABLE, NotAcceptableError.code, str(error))
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -185,6 +190,7 @@ _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response
     NotFoundError: _not_found,
     UnavailableError: _unavailable,
     TooManyError: _too_many,
+    NotAcceptableError: _not_acceptable,
     HTTPException: _http,
     Exception: _defect,
 }

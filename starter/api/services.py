@@ -13,6 +13,8 @@ from ledger.principals import Principal
 from ledger.scopes import Scope
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from fastapi.dependencies.models import Dependant
 
     from infra.kafka.offsets import TopicEnds
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ledger.ports import ExchangeRates
     from starter.api.event_streams import EventStreams
     from starter.commands import Commands
+    from starter.documents import StatementDocuments
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
     from starter.notifications import NotificationDesk
@@ -51,6 +54,11 @@ class Services:
     hold_starter: HoldStarter
     statements: PostgresStatements
     group_statements: GroupStatements
+    documents: StatementDocuments
+    bic: str | None
+    """The bank's; None: it isn't named in messages."""
+    time_zone: ZoneInfo
+    """The bank's."""
     transactions: PostgresTransactions
     keys: PostgresApiKeys
     known_keys: KnownKeys

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from ledger.errors import InvalidInputError
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
-from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
+from starter.cli.access import ApiKey, ApiUrl, Json, api_client, ask, show
+from starter.cli.documents import Form, Output, is_document, write_closed, write_period
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +37,19 @@ def statement(  # noqa: PLR0913, PLR0917  each is an option
     order: Annotated[StatementOrder | None, typer.Option(help="Which line comes first; the oldest unless given.")] = None,
     limit: Annotated[int, typer.Option(help=f"Lines at most, up to {MAX_PAGE_LINES}.")] = DEFAULT_PAGE_LINES,
     cursor: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
+    form: Form = None,
+    output: Output = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Show a page of an account's lines with the running balance. Provisional lines may still move; settled ones never change."""
+    """Show a page of an account's lines with the running balance. Provisional lines may still move; settled ones never change.
+
+    With --format the whole period is written as a document, of settled lines only.
+    """
+    if is_document(form, output, limit=limit != DEFAULT_PAGE_LINES, cursor=cursor, order=order, json=as_json):
+        write_period(api_client(api_url, api_key), account_id, form, output, since=since, until=until)
+        return
     page = ask(
         api_url,
         api_key,
@@ -53,16 +63,23 @@ def statement(  # noqa: PLR0913, PLR0917  each is an option
     show_statement(page)
 
 
-def statements(
+def statements(  # noqa: PLR0913, PLR0917  each is an option
     account_id: str,
     number: Annotated[int | None, typer.Argument(min=1, help="The closed statement whose lines are to be shown.")] = None,
     limit: Annotated[int | None, typer.Option(help="Statements, or lines of one, at most.")] = None,
     cursor: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
+    form: Form = None,
+    output: Output = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """List an account's closed, numbered statements with their closing balances; or show the lines of one of them."""
+    """List an account's closed, numbered statements with their closing balances; or show the lines of one of them, or write it."""
+    if is_document(form, output, limit=limit, cursor=cursor, json=as_json):
+        if number is None:
+            raise InvalidInputError(field="--format", value=form, rule="needs the number of a closed statement")
+        write_closed(api_client(api_url, api_key), account_id, number, form, output)
+        return
     from starter.cli.statement_tables import show_closed_statement, show_statements  # noqa: PLC0415  as above
 
     if number is None:

@@ -238,6 +238,13 @@ class DecisionRequest(Model):
     reason: str | None = None
 
 
+class DocumentFormat(RootModel[Literal["json", "csv", "pdf", "camt.053"]]):
+    root: Literal["json", "csv", "pdf", "camt.053"]
+    """
+    What a statement may be written as, beside the pages in JSON.
+    """
+
+
 class Due(Model):
     """
     A due date to come.

@@ -71,6 +71,10 @@ ENDPOINTS: dict[tuple[str, str], tuple[str, Any]] = {
     ("GET", "/v1/accounts/{account_id}/statement"): (f"{_ACCOUNT}/statement", None),
     ("GET", "/v1/accounts/{account_id}/statements"): (f"{_ACCOUNT}/statements", None),
     ("GET", "/v1/accounts/{account_id}/statements/{number}"): (f"{_ACCOUNT}/statements/1", None),
+    ("GET", "/v1/accounts/{account_id}/transactions/{transaction_id}/notification"): (
+        f"{_ACCOUNT}/transactions/{{transaction}}/notification",
+        None,
+    ),
     ("POST", "/v1/transactions"): ("/v1/transactions", {**_TRANSFER, "transaction_id": "{transaction}"}),
     ("POST", "/v1/transactions/batch"): ("/v1/transactions/batch", {"transactions": [{**_TRANSFER, "transaction_id": "{transaction}"}]}),
     ("GET", "/v1/transactions"): ("/v1/transactions?account_id={account}", None),

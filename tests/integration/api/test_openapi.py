@@ -10,7 +10,8 @@ STATUSES = {
     ("post", "/v1/accounts"): {"200", "201", "409", "413", "422"},
     ("get", "/v1/accounts/{account_id}"): {"200", "404", "422"},
     ("get", "/v1/accounts/{account_id}/balance"): {"200", "404", "422"},
-    ("get", "/v1/accounts/{account_id}/statement"): {"200", "404", "422"},
+    ("get", "/v1/accounts/{account_id}/statement"): {"200", "404", "406", "422"},
+    ("get", "/v1/accounts/{account_id}/statements/{number}"): {"200", "404", "406", "422"},
     ("patch", "/v1/accounts/{account_id}"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/accounts/{account_id}/freeze"): {"200", "404", "409", "413", "422"},
     ("post", "/v1/accounts/{account_id}/unfreeze"): {"200", "404", "409", "422"},
@@ -60,6 +61,10 @@ OPEN = {"/v1/rates", "/v1/event-types"}
 """They say nothing of a tenant, so any key of the API opens them."""
 
 
+DOCUMENTS = {"text/csv", "application/pdf", "application/xml"}
+HAVE_DOCUMENTS = {"/v1/accounts/{account_id}/statement", "/v1/accounts/{account_id}/statements/{number}"}
+
+
 @pytest.fixture(scope="module")
 async def document(bank: Bank) -> dict[str, Any]:
     answer = await bank.http.get("/openapi.json")
@@ -91,7 +96,8 @@ async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(documen
     responses = operation["responses"]
     assert set(responses) == STATUSES[method, path] | {"401", "500", "503"} | ({"403"} if scoped else set())
     for status, response in responses.items():
-        (media_type,) = response["content"]
+        media_type, *others = response["content"]
+        assert set(others) == (DOCUMENTS if path in HAVE_DOCUMENTS and status == "200" else set())
         assert response["description"]
         if int(status) >= 400:
             assert media_type == "application/problem+json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -176,6 +177,20 @@ def test_what_is_found_by_conditions_and_sent_together(client: Client) -> None:
     ]
     assert [account.account_id for account in client.accounts(prefix=account_id).accounts] == [account_id]
     assert client.holds(account_id=account_id).holds == []
+
+
+def test_a_statement_as_a_document(client: Client) -> None:
+    account_id = _opened(client, funds="10.00")
+    (line,) = client.statement_lines(account_id)
+    for form, begins in (("csv", b"\xef\xbb\xbf"), ("pdf", b"%PDF"), ("camt.053", b"<?xml")):
+        out = io.BytesIO()
+        client.statement_document(account_id, form, out)
+        assert out.getvalue().lstrip(b"\xef\xbb\xbf").startswith(begins.lstrip(b"\xef\xbb\xbf"))
+    out = io.BytesIO()
+    client.notification_document(account_id, line.transaction_id, out)
+    assert b"camt.054" in out.getvalue()
+    with pytest.raises(casaflow_client.NotFoundError):
+        client.closed_statement_document(account_id, 1, "pdf", io.BytesIO())
 
 
 def test_events_as_they_are_published(client: Client) -> None:

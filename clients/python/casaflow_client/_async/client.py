@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casaflow_client._async.accounts import AsyncAccounts
 from casaflow_client._async.administration import AsyncAdministration
+from casaflow_client._async.documents import AsyncDocuments
 from casaflow_client._async.events import AsyncEvents
 from casaflow_client._async.holds import AsyncHolds
 from casaflow_client._async.reports import AsyncReports
@@ -11,5 +12,14 @@ from casaflow_client._async.standing_orders import AsyncStandingOrders
 from casaflow_client._async.transactions import AsyncTransactions
 
 
-class AsyncClient(AsyncAccounts, AsyncTransactions, AsyncHolds, AsyncStandingOrders, AsyncReports, AsyncEvents, AsyncAdministration):
+class AsyncClient(
+    AsyncAccounts,
+    AsyncTransactions,
+    AsyncHolds,
+    AsyncStandingOrders,
+    AsyncReports,
+    AsyncDocuments,
+    AsyncEvents,
+    AsyncAdministration,
+):
     """Requests to one API with one key. ``async with AsyncClient(url, key) as client: …``."""
