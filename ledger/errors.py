@@ -264,7 +264,7 @@ class StandingOrderEndedError(ImpossibleChangeError):
         super().__init__(message, field="status", value=wanted, rule=f"must not change once a standing order is {status}")
 
 
-class DuplicateFileError(ConflictError):
+class DuplicateFileError(ImpossibleChangeError):
     """A payment file with this content came before, and wasn't rejected."""
 
     code: ClassVar[str] = "duplicate-file"
@@ -272,7 +272,8 @@ class DuplicateFileError(ConflictError):
     def __init__(self, *, file_id: str) -> None:
         """Name the earlier file."""
         self.file_id = file_id
-        super().__init__(f"file {file_id} has the same content; look at what became of it")
+        message = f"file {file_id} has the same content; look at what became of it"
+        super().__init__(message, field="file_id", value=file_id, rule="must not come twice, unless it was rejected")
 
 
 class FileEndedError(ImpossibleChangeError):

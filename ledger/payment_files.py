@@ -204,6 +204,11 @@ class NewFile(BaseModel):
 class PaymentFile(NewFile):
     """A file as it stands."""
 
+    @property
+    def key(self) -> FileKey:
+        """Which file it is."""
+        return FileKey(tenant=self.tenant, file_id=self.file_id)
+
     progress: FileProgress
     message_id: str | None
     problems: int

@@ -20,12 +20,14 @@ from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.payment_files import PostgresPaymentFiles
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
+from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
@@ -36,6 +38,7 @@ from starter.api import (
     closed_statements,
     event_types,
     explanations,
+    files,
     health,
     holds,
     metrics,
@@ -56,6 +59,7 @@ from starter.commands import Commands
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.notifications import NotificationDesk
+from starter.payment_files import FileDesk
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -91,7 +95,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
-        orders = PostgresStandingOrders(database)
+        orders, payment_files = PostgresStandingOrders(database), PostgresPaymentFiles(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         app.state.services = Services(
             database=database,
@@ -126,6 +130,11 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
+            files=FileDesk(
+                payment_files,
+                FileKeeper(payment_files, temporal.client, task_queue=settings.task_queue),
+                most_bytes=settings.file_max_bytes,
+            ),
         )
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():
@@ -162,6 +171,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_types,
         mis,
         notifications,
+        files,
     ):
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.

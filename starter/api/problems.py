@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ledger.errors import (
     CasaflowError,
     ConflictError,
+    FileTooLargeError,
     ForbiddenError,
     IdempotencyKeyConflictError,
     ImpossibleChangeError,
@@ -24,6 +25,7 @@ from ledger.errors import (
     NotFoundError,
     UnauthenticatedCommandError,
     UnavailableError,
+    UnreadableFormatError,
 )
 
 if TYPE_CHECKING:
@@ -151,6 +153,14 @@ def _unavailable(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
+def _too_large(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, FileTooLargeError.code, str(error))
+
+
+def _unreadable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UnreadableFormatError.code, str(error))
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -172,5 +182,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(UnauthenticatedCommandError, _not_obeyed)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(UnavailableError, _unavailable)
+    app.add_exception_handler(FileTooLargeError, _too_large)
+    app.add_exception_handler(UnreadableFormatError, _unreadable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _defect)
