@@ -14,7 +14,7 @@ from ledger.ids import parse_account_id, parse_transaction_id
 from ledger.notifications import parse_customer_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import ClassVar
 
@@ -212,6 +212,45 @@ class ApiClient:
         headers = {"Prefer": f"wait={wait_seconds}"}
         return await self._send(lambda: self._http.post(path, json=body, headers=headers))
 
+    async def send_file(self, content: Callable[[], Iterable[bytes]], media_type: str, *, mode: str) -> dict[str, Any]:
+        """Hand in a payment file; its bytes are asked for anew where it has to be sent again."""
+
+        async def body() -> AsyncIterator[bytes]:
+            for part in content():
+                yield part
+
+        headers = {"Content-Type": media_type}
+        return await self._send(lambda: self._http.post("/v1/files", params={"mode": mode}, content=body(), headers=headers))
+
+    async def file(self, file_id: str) -> dict[str, Any]:
+        """A payment file as it stands."""
+        return await self._send(lambda: self._http.get(_file_path(file_id)))
+
+    async def files(self, query: dict[str, str]) -> dict[str, Any]:
+        """One page of payment files; `query` as the endpoint takes it."""
+        return await self._send(lambda: self._http.get("/v1/files", params=query))
+
+    async def file_lines(self, file_id: str, query: dict[str, str]) -> dict[str, Any]:
+        """One page of a payment file's lines."""
+        return await self._send(lambda: self._http.get(f"{_file_path(file_id)}/lines", params=query))
+
+    async def change_file(self, file_id: str, action: str, body: dict[str, str]) -> dict[str, Any]:
+        """Pause, resume or cancel a payment file."""
+        return await self._send(lambda: self._http.post(f"{_file_path(file_id)}/{action}", json=body))
+
+    async def file_outcome(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Write the outcome of a payment file, as it arrives."""
+        try:
+            async with self._http.stream("GET", f"{_file_path(file_id)}/outcome") as response:
+                if not response.is_success:
+                    await response.aread()
+                    _content(response)
+                async for part in response.aiter_bytes():
+                    write(part)
+        except httpx.TransportError as error:
+            message = f"the API does not answer ({type(error).__name__})"
+            raise ApiUnavailableError(message) from error
+
     async def _send(self, request: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         return _content(await self._answer(request))
 
@@ -251,6 +290,10 @@ def _hold_path(hold_id: str) -> str:
 
 def _preferences_path(customer_id: str) -> str:
     return f"/v1/customers/{parse_customer_id(customer_id)}/notifications"
+
+
+def _file_path(file_id: str) -> str:
+    return f"/v1/files/{parse_transaction_id(file_id, field='file_id')}"
 
 
 def _order_path(order_id: str) -> str:
