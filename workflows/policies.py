@@ -97,5 +97,6 @@ SWEEPING_RETRY: Final = RetryPolicy(
 FILE_ATTEMPT: Final = timedelta(hours=2)
 """The longest that one attempt to validate a payment file, or to post a part of one, may run."""
 FILE_HEARTBEAT: Final = timedelta(seconds=15)
-"""A worker that was killed is missed after so long. Between two heartbeats lies one database transaction, and a second attempt beside a slow one does no harm."""
+"""A worker that was killed is missed after so long. Between two heartbeats lies one database transaction; and a second attempt, beside one
+that is only slow, does no harm."""
 FILE_RETRY: Final = _FOR_AS_LONG_AS_IT_TAKES

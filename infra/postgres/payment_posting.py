@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from infra.postgres.posting import Bundle, MissedLockError, OvertakenError, RecordedBefore, post_batch
+from infra.postgres.plain_lines import FileTexts, PlainLine
+from infra.postgres.posting import Bundle, MissedLockError, OvertakenError, RecordedBefore, SimplyPosted, post_batch
 from ledger.decisions import Decision
 from ledger.errors import (
     BusyError,
@@ -22,10 +23,7 @@ from ledger.errors import (
     UnavailableError,
     UnknownAccountError,
 )
-from ledger.money import Money
 from ledger.payment_files import MAX_ATOMIC_LINES, FileMode, FileProgress, FileReason, FileStatus
-from ledger.postings import first_posting, linked_posting
-from ledger.requests import AccountRef, TransactionKind, TransactionRequest
 from ledger.results import TransactionResult, TransactionStatus
 
 if TYPE_CHECKING:
@@ -119,9 +117,9 @@ class _Chunk:
 
     first: int
     next_line: int
-    bundles: list[Bundle] = field(default_factory=list)
+    lines: list[PlainLine] = field(default_factory=list)
     numbers: list[tuple[int, str]] = field(default_factory=list)
-    """Of the bundles: number and place."""
+    """Of the lines: number and place."""
     refused: list[_Refused] = field(default_factory=list)
 
 
@@ -170,9 +168,9 @@ class PaymentPosting:
                 except LedgerIntegrityError as error:
                     await _dropped(coming)
                     coming = None
-                    if len(chunk.bundles) <= 1 or file.mode is FileMode.ATOMIC:
+                    if len(chunk.lines) <= 1 or file.mode is FileMode.ATOMIC:
                         file = await self._after_a_defect(key, file, chunk, error)
-                    size = max(1, len(chunk.bundles) // 2)
+                    size = max(1, len(chunk.lines) // 2)
                     continue
                 size = min(size * 2, CHUNK) if file.mode is FileMode.BEST_EFFORT else size
                 beat(file.completed + file.rejected)
@@ -203,7 +201,7 @@ class PaymentPosting:
 
         rows = await self._database.run_on_driver(work)
         chunk = _Chunk(first=first, next_line=first)
-        today = dt.datetime.now(dt.UTC).date()
+        texts = FileTexts.of(key.tenant, file.submitted_by, file.submitted_at, dt.datetime.now(dt.UTC).date())
         ids: set[str] = set()
         for row in rows:
             number, place, transaction_id = row[:3]
@@ -211,17 +209,17 @@ class PaymentPosting:
                 break  # a batch holds each id once; the next one finds what became of it
             ids.add(transaction_id)
             chunk.next_line = number + 1
-            made = self._bundle(key.tenant, file, row, today)
-            if isinstance(made, _Refused):
-                chunk.refused.append(made)
+            refused = self._unfit(key.tenant, row)
+            if refused is not None:
+                chunk.refused.append(refused)
             else:
-                chunk.bundles.append(made)
+                chunk.lines.append(PlainLine(texts, row[2:]))
                 chunk.numbers.append((number, place))
         return chunk
 
-    def _bundle(self, tenant: str, file: _File, row: tuple[Any, ...], today: dt.date) -> Bundle | _Refused:
-        (number, place, transaction_id, debtor, creditor, amount, currency, settlement, reference, remittance, value_date, metadata) = row
-        sides: list[AccountRef | None] = []
+    def _unfit(self, tenant: str, row: tuple[Any, ...]) -> _Refused | None:
+        """Why a line can't be a transaction; None when it can."""
+        number, place, _, debtor, creditor, _, currency = row[:7]
         for name, account_id in (("debtor", debtor), ("creditor", creditor)):
             own = self._currencies.get((tenant, account_id)) if account_id is not None else currency
             if own is None:
@@ -229,16 +227,7 @@ class PaymentPosting:
             if own != currency:
                 detail = f"{name}: account {account_id} is kept in {own}, and a payment file converts nothing"
                 return _Refused(number, place, FileReason.CURRENCY_MISMATCH, detail)
-            sides.append(AccountRef(account_id=account_id, currency=own) if account_id is not None else None)
-        request = TransactionRequest(
-            tenant=tenant, transaction_id=transaction_id, debtor=sides[0], creditor=sides[1],
-            amount=Money(minor_units=amount, currency=currency), settlement=settlement, reference=reference,
-            remittance_information=remittance, value_date=value_date, metadata=metadata, linked=debtor is not None and creditor is not None,
-            submitted_by=file.submitted_by, submitted_at=file.submitted_at,
-        )  # fmt: skip
-        if request.kind is TransactionKind.TRANSFER:
-            return Bundle(request, linked_posting(request, conversion=None, booking_date=today).legs, linked=True)
-        return Bundle(request, (first_posting(request, conversion=None, booking_date=today),), linked=False)
+        return None
 
     async def _posted(self, key: FileKey, file: _File, chunk: _Chunk) -> _File:
         """Post a chunk, all of it or nothing, unless somebody else has gone on with the file.
@@ -272,7 +261,8 @@ class PaymentPosting:
             if not file.goes_on or file.next_line != chunk.first:
                 await driver.execute("ROLLBACK")
                 return file
-            answers = await post_batch(driver, chunk.bundles, look_up=look_up, commit=False) if chunk.bundles else []
+            bundles = [_bundle(line) for line in chunk.lines] if look_up else chunk.lines
+            answers = await post_batch(driver, bundles, look_up=look_up, commit=False) if bundles else []
             refused = list(chunk.refused)
             outcomes = await _outcomes(driver, key.tenant, chunk, answers, refused)
             if file.mode is FileMode.ATOMIC and (outcomes[False] or refused):
@@ -313,6 +303,11 @@ class PaymentPosting:
         return await self._posted(key, file, _Chunk(chunk.first, chunk.next_line, refused=[*chunk.refused, *refused]))
 
 
+def _bundle(line: PlainLine) -> Bundle:
+    request = line.request()
+    return Bundle(request, line.legs(request), linked=request.linked)
+
+
 async def _dropped(coming: asyncio.Task[_Chunk] | None) -> None:
     if coming is not None:
         with suppress(CasaflowError, asyncio.CancelledError):
@@ -325,16 +320,15 @@ async def _outcomes(
     """How many lines are completed (True) and rejected by the ledger (False); those that became no transaction go to `refused`."""
     outcomes: Counter[bool] = Counter()
     before: dict[str, tuple[int, str]] = {}
-    for bundle, where, answer in zip(chunk.bundles, chunk.numbers, answers, strict=True):
-        if isinstance(answer, TransactionResult):
+    for line, where, answer in zip(chunk.lines, chunk.numbers, answers, strict=True):
+        if isinstance(answer, SimplyPosted):
+            outcomes[True] += 1
+        elif isinstance(answer, TransactionResult):
             outcomes[answer.status is TransactionStatus.COMPLETED] += 1
-        elif isinstance(answer, RecordedBefore | Decision):
-            if isinstance(answer, Decision) and answer.posted and len(bundle.legs) == 1:
-                outcomes[True] += 1
-            elif isinstance(answer, Decision):
-                outcomes[False] += 1
-            else:
-                before[bundle.request.transaction_id] = where
+        elif isinstance(answer, Decision):
+            outcomes[answer.posted] += 1
+        elif isinstance(answer, RecordedBefore):
+            before[line.transaction_id] = where
         else:
             refused.append(_without_transaction(where, answer))
     if before:

@@ -31,7 +31,7 @@ async def look(bank: Bank, file_id: str) -> dict[str, Any]:
 async def over(bank: Bank, file_id: str, *, within_seconds: float = WITHIN_SECONDS) -> dict[str, Any]:
     """The file once it is over."""
     async with asyncio.timeout(within_seconds):
-        while (file := await look(bank, file_id))["finished_at"] is None:
+        while (file := await look(bank, file_id))["finished_at"] is None:  # noqa: ASYNC110  HTTP tells nobody by itself
             await asyncio.sleep(0.1)
     return file
 
