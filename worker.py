@@ -24,6 +24,7 @@ from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
 from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
+from activities.payment_files import PaymentFileActivities
 from activities.standing_orders import StandingOrderActivities
 from activities.sweep import SweepActivities
 from infra.kafka.connection import connection_of
@@ -32,11 +33,15 @@ from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
 from infra.metrics import LedgerMetrics
 from infra.metrics_server import served_metrics
+from infra.payment_files.validation import FileValidator
+from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.payment_files import PostgresPaymentFiles
+from infra.postgres.payment_posting import PaymentPosting
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.transactions import PostgresTransactions
 from infra.postgres.unsettled import PostgresUnsettled
@@ -47,6 +52,7 @@ from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from infra.temporal.deployment import WorkerDeployment, deployment_config
 from infra.temporal.executions import TransactionExecutions
+from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.sweep_schedule import ensure_sweep_schedule
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
@@ -56,6 +62,7 @@ from ledger.settlements import whole_sweep
 from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
+from workflows.payment_file import PaymentFileWorkflow
 from workflows.runner import workflow_runner
 from workflows.standing_order import StandingOrderWorkflow
 from workflows.sweep import SweepWorkflow
@@ -92,6 +99,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     rates: ExchangeRates,
     standing_orders: StandingOrderActivities | None = None,
     sweep: SweepActivities | None = None,
+    files: PaymentFileActivities | None = None,
     beside: Sequence[type] = (),
 ) -> Worker:
     """A worker that carries transactions; the caller starts it, and owns what it is given.
@@ -106,6 +114,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         rates: between currencies.
         standing_orders: what carries those out; None: this worker doesn't, as in a benchmark.
         sweep: finds what nobody carries; None: this worker does no sweeps.
+        files: what carries payment files out; None: this worker doesn't.
         beside: further workflow classes, for a benchmark under the same settings.
     """
     authority.trust(settings.signing_secrets)
@@ -116,6 +125,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     orders: list[Callable[..., Any]] = []
     if standing_orders is not None:
         orders = [standing_orders.due, standing_orders.outcome, standing_orders.record, standing_orders.keep]
+    of_files: list[Callable[..., Any]] = [files.validate, files.post] if files is not None else []
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -123,6 +133,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
             *(TransactionWorkflow, HoldWorkflow),
             *([StandingOrderWorkflow] if orders else []),
             *([SweepWorkflow] if sweep is not None else []),
+            *([PaymentFileWorkflow] if files is not None else []),
             *beside,
         ],
         activities=[
@@ -138,6 +149,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
             hold.look_up,
             *orders,
             *([sweep.find, sweep.find_holds, sweep.move_unserved] if sweep is not None else []),
+            *of_files,
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
@@ -204,6 +216,8 @@ async def _carry(
             return
         outbox = PostgresOutbox(database)
         registered = PostgresStandingOrders(database)
+        payment_files = PostgresPaymentFiles(database)
+        file_keeper = FileKeeper(payment_files, lambda: _given(client), task_queue=settings.task_queue)
         keeper = StandingOrderKeeper(registered, lambda: _given(client), task_queue=settings.task_queue)
         worker = transaction_worker(
             client,
@@ -221,6 +235,9 @@ async def _carry(
                 links_transfers=settings.transfers == "linked",
             ),
             sweep=sweep_activities(client, settings, database),
+            files=PaymentFileActivities(
+                FileValidator(payment_files, PostgresAccounts(database), settings.waiting_rules), PaymentPosting(database)
+            ),
         )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
@@ -229,6 +246,7 @@ async def _carry(
             worker,
             _upkeep(maintenance, every_seconds=every_seconds),
             _upkeep(keeper, every_seconds=every_seconds),
+            _upkeep(file_keeper, every_seconds=every_seconds),
             _upkeep(relay, every_seconds=_RELAY_EVERY_SECONDS if settings.relay_after_seconds else 0),
             scheduled_sweep(settings, client),
         ):
@@ -276,7 +294,9 @@ async def scheduled_sweep(settings: Settings, client: Client) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def _upkeep(part: PostgresMaintenance | StandingOrderKeeper | EventRelay, *, every_seconds: float) -> AsyncIterator[None]:
+async def _upkeep(
+    part: PostgresMaintenance | StandingOrderKeeper | FileKeeper | EventRelay, *, every_seconds: float
+) -> AsyncIterator[None]:
     """What goes on beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield

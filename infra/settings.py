@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     """JSON: issuers of access tokens that are taken beside API keys, each with the fields of :class:`infra.oauth.issuers.OAuthIssuer`:
     ``[{"issuer": "https://id.bank.example", "audience": "casaflow", "jwks": "https://id.bank.example/jwks"}]``."""
 
+    file_max_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=16 * 1024**3)
+    """How large a payment file may be; a line of CSV has some 60 to 100 bytes."""
+
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
     codec_port: int = Field(default=8081, ge=0, le=65535)

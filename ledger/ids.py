@@ -98,6 +98,17 @@ def entry_transaction_id(tenant: str, account_id: str, entry_id: str) -> str:
     return _derived("entry", tenant, account_id, entry_id)
 
 
+def payment_transaction_id(tenant: str, source: str, number: int) -> str:
+    """The transaction id of a line of a payment file that gives none.
+
+    Args:
+        tenant: whose file it is.
+        source: what the same payments have in common, however often they are sent: the file's message id, or the hash of its content.
+        number: of the line.
+    """
+    return _derived("payment", tenant, source, str(number))
+
+
 def key_transaction_id(tenant: str, principal: str, idempotency_key: str) -> str:
     """The transaction id of a request that came with an ``Idempotency-Key`` and no id of its own."""
     return _derived("idempotency-key", tenant, principal, idempotency_key)
@@ -129,6 +140,11 @@ def standing_order_transaction_id(tenant: str, order_id: str, due_date: dt.date,
 def hold_workflow_id(tenant: str, hold_id: str) -> str:
     """The id of the Temporal workflow that watches a hold."""
     return f"hold-{tenant}-{hold_id}"
+
+
+def file_workflow_id(tenant: str, file_id: str) -> str:
+    """The id of the Temporal workflow that carries a payment file."""
+    return f"file-{tenant}-{file_id}"
 
 
 def standing_order_schedule_id(tenant: str, order_id: str) -> str:

@@ -5,14 +5,23 @@ What stands here is the border between whoever reads a format (CSV, pain.001) an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import datetime as dt
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
 
     from ledger.money import Money
+
+MAX_SHOWN_PROBLEMS: Final = 1_000
+"""Problems of a file that are kept and shown; all are counted."""
+MAX_ATOMIC_LINES: Final = 2_000
+"""Lines of a file that is posted as a whole: all of them are one database transaction, in which each account holds an entry of PostgreSQL's
+lock table, and the debtors' rows stay locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,20 @@ class PaymentLine:
     """Name, account and bank of the side that isn't ours; goes into the transaction's metadata."""
     instruction: Mapping[str, str]
     """What pain.002 must give back: ``pmt_inf_id``, ``instr_id``, ``end_to_end_id``."""
+    settlement: Literal["cash", "clearing"] = "clearing"
+    """The internal account on the other side where debtor or creditor is missing."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What else goes into the transaction's metadata."""
+
+    @property
+    def whole_metadata(self) -> dict[str, str]:
+        """The transaction's metadata: those of the line, then ``counterparty_name`` and so on, and ``end_to_end_id``."""
+        whole = dict(self.metadata)
+        for name, value in self.counterparty.items():
+            whole[f"counterparty_{name}"] = value
+        if self.end_to_end_id is not None and self.end_to_end_id != self.reference:
+            whole["end_to_end_id"] = self.end_to_end_id
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +102,147 @@ class LineOutcome:
     reason_code: str | None
     """Why it was rejected: a :class:`ledger.refusals.RefusalCode`."""
     reason_detail: str | None
+
+
+class FileMode(StrEnum):
+    """What a refused line does to the others."""
+
+    BEST_EFFORT = "best-effort"
+    """Nothing."""
+    ATOMIC = "atomic"
+    """None of them is posted."""
+
+
+class FileStatus(StrEnum):
+    """Exactly one of these; the first two are not final."""
+
+    VALIDATING = "validating"
+    POSTING = "posting"
+    COMPLETED = "completed"
+    """Each line has its outcome."""
+    REJECTED = "rejected"
+    """Nothing of it was posted."""
+    CANCELLED = "cancelled"
+    """Somebody has cancelled it; lines that were decided before stand."""
+
+
+FINAL_FILE_STATUSES: Final = frozenset({FileStatus.COMPLETED, FileStatus.REJECTED, FileStatus.CANCELLED})
+
+
+class FileAction(StrEnum):
+    """What somebody can do with a file that is not over."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+
+
+class FileReason(StrEnum):
+    """Why a file was rejected, or a line became no transaction. Stable codes, beside :class:`ledger.refusals.RefusalCode`."""
+
+    MALFORMED = "malformed"
+    """Of a file: lines break rules, which its problems name."""
+    LINE_REFUSED = "line-refused"
+    """Of an atomic file: a line was refused, so none is posted. Of a line: another one of its file was."""
+    CANCELLED = "cancelled"
+    """The file was cancelled before the line's turn came."""
+    UNKNOWN_ACCOUNT = "unknown-account"
+    CURRENCY_MISMATCH = "currency-mismatch"
+    """The line is in another currency than one of its accounts."""
+    TRANSACTION_CONFLICT = "transaction-conflict"
+    """The line's transaction id was used before with other content."""
+    IN_PROGRESS = "in-progress"
+    """A transaction with the line's id is under way, and not by this file."""
+    LEDGER_INTEGRITY = "ledger-integrity"
+    """The database refused what the rules had allowed: a defect."""
+
+
+class FileKey(BaseModel):
+    """Which file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    file_id: str
+
+
+class FileProgress(BaseModel):
+    """How far a file is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: FileStatus
+    paused: bool = False
+    lines: int = 0
+    """Lines in all, once it is validated."""
+    completed: int = 0
+    rejected: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in FINAL_FILE_STATUSES
+
+
+class NewFile(BaseModel):
+    """A file as it came in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    file_id: str
+    mode: FileMode
+    media_type: str
+    size: int
+    """Bytes."""
+    content_hash: str
+    """SHA-256, hexadecimal."""
+    submitted_by: str
+    submitted_at: dt.datetime
+
+
+class PaymentFile(NewFile):
+    """A file as it stands."""
+
+    @property
+    def key(self) -> FileKey:
+        """Which file it is."""
+        return FileKey(tenant=self.tenant, file_id=self.file_id)
+
+    progress: FileProgress
+    message_id: str | None
+    problems: int
+    """How many; the first :data:`MAX_SHOWN_PROBLEMS` are kept."""
+    reason_code: str | None
+    """Why it was rejected or cancelled."""
+    reason_detail: str | None
+    finished_at: dt.datetime | None
+    header: dict[str, str]
+    """What the file says of itself; see :class:`FileHeader`."""
+
+
+class DecidedLine(BaseModel):
+    """A line with what became of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    place: str
+    transaction_id: str
+    debtor: str | None
+    creditor: str | None
+    minor_units: int
+    currency: str
+    end_to_end_id: str | None
+    reference: str | None
+    instruction: dict[str, str]
+    status: Literal["pending", "completed", "rejected"]
+    reason_code: str | None = None
+    reason_detail: str | None = None
+
+    @property
+    def outcome(self) -> LineOutcome | None:
+        """For whoever writes the answer; None: it has none yet."""
+        if self.status == "pending":
+            return None
+        return LineOutcome(self.number, self.instruction, self.status, self.reason_code, self.reason_detail)

@@ -33,6 +33,7 @@ _METHODS: Final = (
     "StandingOrders",
     "Reports",
     "Documents",
+    "Files",
     "Events",
     "Administration",
 )

@@ -25,6 +25,7 @@ from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.payment_files import PostgresPaymentFiles
 from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.statement_documents import PostgresStatementDocuments
@@ -33,6 +34,7 @@ from infra.postgres.statements import PostgresStatements
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
+from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
@@ -46,6 +48,7 @@ from starter.api import (
     event_streams,
     event_types,
     explanations,
+    files,
     health,
     holds,
     keys,
@@ -70,6 +73,7 @@ from starter.documents import StatementDocuments
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.notifications import NotificationDesk
+from starter.payment_files import FileDesk
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -105,7 +109,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
-        orders = PostgresStandingOrders(database)
+        orders, payment_files = PostgresStandingOrders(database), PostgresPaymentFiles(database)
         statements, group_statements = PostgresStatements(database), GroupStatements(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         streams = (
@@ -158,6 +162,11 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
+            files=FileDesk(
+                payment_files,
+                FileKeeper(payment_files, temporal.client, task_queue=settings.task_queue),
+                most_bytes=settings.file_max_bytes,
+            ),
         )
         known_keys.start()
         try:
@@ -203,6 +212,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_streams,
         mis,
         notifications,
+        files,
         keys,
     ):
         app.include_router(part.router)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ledger.errors import (
     CasaflowError,
     ConflictError,
+    FileTooLargeError,
     ForbiddenError,
     IdempotencyKeyConflictError,
     ImpossibleChangeError,
@@ -26,6 +27,7 @@ from ledger.errors import (
     TooManyError,
     UnauthenticatedCommandError,
     UnavailableError,
+    UnreadableFormatError,
 )
 from starter.api.negotiation import NotAcceptableError
 
@@ -169,6 +171,14 @@ def _not_acceptable(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.NOT_ACCEPTABLE, NotAcceptableError.code, str(error))
 
 
+def _too_large(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, FileTooLargeError.code, str(error))
+
+
+def _unreadable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UnreadableFormatError.code, str(error))
+
+
 def _http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -191,6 +201,8 @@ _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response
     UnavailableError: _unavailable,
     TooManyError: _too_many,
     NotAcceptableError: _not_acceptable,
+    FileTooLargeError: _too_large,
+    UnreadableFormatError: _unreadable,
     HTTPException: _http,
     Exception: _defect,
 }

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from starter.explanations import Explanations
     from starter.holds import HoldStarter
     from starter.notifications import NotificationDesk
+    from starter.payment_files import FileDesk
     from starter.standing_orders import StandingOrderDesk
     from starter.submit import TemporalConnection, TransactionStarter
 
@@ -80,6 +81,7 @@ class Services:
     standing_orders: StandingOrderDesk
     notifications: NotificationDesk
     commands: Commands
+    files: FileDesk
 
 
 def _services(request: Request) -> Services:

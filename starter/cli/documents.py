@@ -38,28 +38,33 @@ def write_period(
     client: AsyncClient, account_id: str, form: DocumentFormat | None, output: Path | None, *, since: str | None, until: str | None
 ) -> None:
     """Write the statement of a period."""
-    _write(client, form, output, lambda out: client.statement_document(account_id, str(form), out, since=since, until=until))
+    _refuse_terminal(form, output)
+    write_whole(client, output, lambda asked, out: asked.statement_document(account_id, str(form), out, since=since, until=until))
 
 
 def write_closed(client: AsyncClient, account_id: str, number: int, form: DocumentFormat | None, output: Path | None) -> None:
     """Write a closed, numbered statement."""
-    _write(client, form, output, lambda out: client.closed_statement_document(account_id, number, str(form), out))
+    _refuse_terminal(form, output)
+    write_whole(client, output, lambda asked, out: asked.closed_statement_document(account_id, number, str(form), out))
 
 
-def _write(client: AsyncClient, form: DocumentFormat | None, output: Path | None, write: Callable[[BinaryIO], Awaitable[None]]) -> None:
-    """Write a document to a file, which is there only once all of it is; or to standard output.
+def _refuse_terminal(form: DocumentFormat | None, output: Path | None) -> None:
+    if output is None and form is DocumentFormat.PDF and sys.stdout.isatty():
+        raise InvalidInputError(field="--output", value=None, rule="must be given for a PDF, which a terminal can't show")
+
+
+def write_whole(client: AsyncClient, output: Path | None, write: Callable[[AsyncClient, BinaryIO], Awaitable[None]]) -> None:
+    """Write what the API gives to a file, which is there only once all of it is; or to standard output.
 
     Raises:
-        InvalidInputError: a PDF would go to a terminal.
+        InvalidInputError: the file can't be written.
     """
 
     async def whole(out: BinaryIO) -> None:
         async with client:
-            await write(out)
+            await write(client, out)
 
     if output is None:
-        if form is DocumentFormat.PDF and sys.stdout.isatty():
-            raise InvalidInputError(field="--output", value=None, rule="must be given for a PDF, which a terminal can't show")
         asyncio.run(whole(sys.stdout.buffer))
         return
     unfinished = output.with_name(f".{output.name}.part")

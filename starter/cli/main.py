@@ -24,6 +24,7 @@ from starter.cli import (
     codec,
     events,
     explain,
+    files,
     holds,
     jobs,
     keys,
@@ -62,7 +63,7 @@ transactions.register(_transaction_app)
 approvals.register(_transaction_app)
 operations.register(app, _transaction_app)
 app.add_typer(_transaction_app, name="transaction")
-for group in (standing_orders, notifications, mis, explain, events, audit, keys, processes, maintenance, promote, codec, bench):
+for group in (standing_orders, files, notifications, mis, explain, events, audit, keys, processes, maintenance, promote, codec, bench):
     group.register(app)
 
 

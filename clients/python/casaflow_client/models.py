@@ -290,6 +290,34 @@ class EventTypes(Model):
     event_types: list[EventType]
 
 
+class FileChangeRequest(Model):
+    """
+    Why a file is paused, resumed or cancelled; recorded with who does it.
+    """
+
+    reason: str | None = None
+
+
+class FileProblem(Model):
+    """
+    Why a file can't be posted.
+    """
+
+    place: str
+    field: str
+    value: str
+    rule: str
+
+
+class FileReason(Model):
+    """
+    Why a file, or a line of one, was rejected.
+    """
+
+    code: str
+    detail: str
+
+
 class FreezeRequest(Model):
     """
     What a freeze refuses from now on.
@@ -829,6 +857,73 @@ class EntryChart(Model):
     """
     time_zone: str
     rows: list[EntryTotal]
+
+
+class File(Model):
+    """
+    A payment file as it stands.
+    """
+
+    file_id: str
+    status: Literal["validating", "posting", "completed", "rejected", "cancelled"]
+    """
+    Exactly one of these; the first two are not final.
+    """
+    mode: Literal["best-effort", "atomic"]
+    """
+    What a refused line does to the others.
+    """
+    paused: bool
+    media_type: str
+    size: int
+    content_hash: str
+    message_id: str | None
+    header: dict[str, str]
+    lines: int
+    completed: int
+    rejected: int
+    problem_count: int
+    problems: list[FileProblem]
+    reason: FileReason | None
+    submitted_by: str
+    submitted_at: AwareDatetime
+    finished_at: AwareDatetime | None
+
+
+class FileLine(Model):
+    """
+    A line with what became of it.
+    """
+
+    number: int
+    place: str
+    transaction_id: str
+    debtor: str | None
+    creditor: str | None
+    amount: str
+    currency: str
+    end_to_end_id: str | None
+    reference: str | None
+    status: Literal["pending", "completed", "rejected"]
+    reason: FileReason | None
+
+
+class FileLines(Model):
+    """
+    A page of lines, in the order of the file.
+    """
+
+    lines: list[FileLine]
+    next_after: int | None
+
+
+class Files(Model):
+    """
+    A page of files, the newest first.
+    """
+
+    files: list[File]
+    next_cursor: str | None
 
 
 class Hold(Model):

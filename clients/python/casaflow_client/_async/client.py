@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from casaflow_client._async.accounts import AsyncAccounts
 from casaflow_client._async.administration import AsyncAdministration
-from casaflow_client._async.documents import AsyncDocuments
 from casaflow_client._async.events import AsyncEvents
+from casaflow_client._async.files import AsyncFiles
 from casaflow_client._async.holds import AsyncHolds
 from casaflow_client._async.reports import AsyncReports
 from casaflow_client._async.standing_orders import AsyncStandingOrders
@@ -18,7 +18,7 @@ class AsyncClient(
     AsyncHolds,
     AsyncStandingOrders,
     AsyncReports,
-    AsyncDocuments,
+    AsyncFiles,
     AsyncEvents,
     AsyncAdministration,
 ):

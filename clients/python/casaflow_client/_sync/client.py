@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from casaflow_client._sync.accounts import Accounts
 from casaflow_client._sync.administration import Administration
-from casaflow_client._sync.documents import Documents
 from casaflow_client._sync.events import Events
+from casaflow_client._sync.files import Files
 from casaflow_client._sync.holds import Holds
 from casaflow_client._sync.reports import Reports
 from casaflow_client._sync.standing_orders import StandingOrders
@@ -18,7 +18,7 @@ class Client(
     Holds,
     StandingOrders,
     Reports,
-    Documents,
+    Files,
     Events,
     Administration,
 ):

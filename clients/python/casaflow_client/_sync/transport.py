@@ -13,6 +13,7 @@ from casaflow_client.errors import RateLimitedError, UnavailableError
 from casaflow_client.requests import Answer, Body, Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -71,14 +72,15 @@ class Transport:
         body: Body | None = None,
         headers: dict[str, str] | None = None,
         once: bool = False,
+        parts: Callable[[], Any] | None = None,
     ) -> Answer:
-        """The answer to a request; `once`: it is not safe to repeat.
+        """The answer to a request; `once`: it is not safe to repeat; `parts`: makes a body that is sent as it is read.
 
         Raises:
             ApiError: the API refused it.
             UnavailableError: nothing answered for as long as this client was to wait.
         """
-        response = self._answered(method, path, parameters=parameters, body=body, headers=headers, once=once)
+        response = self._answered(method, path, parameters=parameters, body=body, headers=headers, once=once, parts=parts)
         return requests.answer_of(response, kind)
 
     def _answered(
@@ -90,6 +92,7 @@ class Transport:
         body: Body | None = None,
         headers: dict[str, str] | None = None,
         once: bool = False,
+        parts: Callable[[], Any] | None = None,
     ) -> httpx.Response:
         began, attempt = time.monotonic(), 0
         content = requests.body_of(body)
@@ -97,7 +100,12 @@ class Transport:
             response: httpx.Response | None = None
             try:
                 response = self._http.request(
-                    method, self._url + path, params=parameters, json=content, headers={**self._headers, **(headers or {})}
+                    method,
+                    self._url + path,
+                    params=parameters,
+                    json=content,
+                    content=None if parts is None else parts(),
+                    headers={**self._headers, **(headers or {})},
                 )
             except httpx.TransportError as error:
                 reason, asked = f"the API does not answer ({type(error).__name__})", None
