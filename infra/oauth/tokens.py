@@ -29,6 +29,12 @@ LONGEST_TOKEN: Final = 8_192
 """Characters. More is refused before anything of it is read."""
 _LONGEST_ID: Final = 128
 _SCOPE_CLAIMS: Final = ("scope", "scp")
+_REASONS: Final = {
+    ExpiredSignatureError: "it has expired",
+    ImmatureSignatureError: "it is not valid yet",
+    InvalidAudienceError: "it is for another audience",
+    InvalidSignatureError: "its signature is wrong",
+}
 
 
 class InvalidTokenError(CasaflowError):
@@ -108,23 +114,11 @@ def _checked_claims(token: str, key: jwt.PyJWK, algorithm: str, issuer: OAuthIss
             leeway=issuer.clock_skew_seconds,
             options={"require": ["iss", "aud", "exp", "iat", issuer.principal_claim, issuer.tenant_claim]},
         )
-    except ExpiredSignatureError as error:
-        message = "it has expired"
-        raise InvalidTokenError(message) from error
-    except ImmatureSignatureError as error:
-        message = "it is not valid yet"
-        raise InvalidTokenError(message) from error
-    except InvalidAudienceError as error:
-        message = "it is for another audience"
-        raise InvalidTokenError(message) from error
-    except InvalidSignatureError as error:
-        message = "its signature is wrong"
-        raise InvalidTokenError(message) from error
     except MissingRequiredClaimError as error:
         message = f"it lacks the claim {error.claim}"
         raise InvalidTokenError(message) from error
     except (PyJWTError, ValueError, RecursionError) as error:
-        message = "it breaks a rule of JSON Web Tokens"
+        message = next((why for kind, why in _REASONS.items() if isinstance(error, kind)), "it breaks a rule of JSON Web Tokens")
         raise InvalidTokenError(message) from error
 
 

@@ -107,6 +107,19 @@ def test_every_endpoint_declares_a_scope() -> None:
     assert not [endpoint for endpoint, found in DECLARED.items() if found.scopes is None], "see starter.api.services: ReadsAccounts…"
 
 
+def test_only_what_is_no_tenants_is_open_to_any_key_and_nobody_changes_anything_who_may_only_read() -> None:
+    assert {path for (_, path), found in DECLARED.items() if found.scopes == ()} == {
+        "/openapi.json",
+        "/asyncapi.json",
+        "/v1/event-types",
+        "/v1/event-types/{name}",
+        "/v1/rates",
+    }
+    reading = granted((Scope.READ,))
+    changing = {endpoint for endpoint, found in DECLARED.items() if not reading & set(found.scopes or ())}
+    assert {endpoint for endpoint in DECLARED if endpoint[0] != "GET"} <= changing
+
+
 def test_every_endpoint_is_walked_over() -> None:
     assert set(ENDPOINTS) == set(DECLARED), "a new endpoint goes into tests/integration/api/endpoints.py"
 
