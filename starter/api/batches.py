@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
@@ -78,6 +79,12 @@ async def submit_batch(
             return await _result(number, content, request, services, principal, idempotency_key, prefer)
 
     return BatchView(results=await asyncio.gather(*(result(number, content) for number, content in enumerate(body.transactions))))
+
+
+@router.get("/batch", include_in_schema=False)
+async def read_no_batch(_principal: Authenticated) -> None:
+    """Answer that there is nothing to read; otherwise the path would be that of a transaction with an odd id."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 async def _result(

@@ -175,8 +175,10 @@ def _methods(request: Request) -> set[str]:
     """All methods of a path; the framework names those of one of its routes alone."""
     path = request.scope["path"]
     found = [route for route in iter_route_contexts(request.app.routes) if compile_path(route.path or "")[0].match(path)]
-    exactly = [route for route in found if route.path == path]
-    return {method for route in exactly or found for method in route.methods or ()}
+    exactly = [route for route in found if route.path == path] or found
+    # A route that isn't documented is there to refuse, unless there is no other one.
+    documented = [route for route in exactly if getattr(route.original_route, "include_in_schema", True)]
+    return {method for route in documented or exactly for method in route.methods or ()}
 
 
 def _defect(request: Request, error: Exception) -> Response:
