@@ -22,7 +22,7 @@ _BEYOND = (
     "must be a (?:date|calendar)",
     "or creditor must be given",
     "must have printable",
-    "must be a URL",
+    "must be (?:a URL|a plain e-mail address)",
     "must be from|must lie|at most|must be 10",
 )
 _RULES = re.compile("|".join(_BEYOND))
