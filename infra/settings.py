@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -126,6 +127,24 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
     """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
+
+    request_timeout_seconds: float = Field(default=90.0, ge=65, le=600)
+    """After which the API gives up waiting for its own answer; above the 60 seconds that `Prefer: wait` is granted at most."""
+    rate_limit_per_second: float = Field(default=0, ge=0, le=1_000_000)
+    """Requests a second of one API key that one process of the API answers; 0: as many as come."""
+    rate_limit_burst: int = Field(default=100, ge=1, le=1_000_000)
+    """Requests of one key that are answered at once after a pause, where there is a rate limit."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated origins, such as ``https://desk.bank.example``, whose pages may ask the API in a browser. Empty: none may."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _are_origins(cls, value: Any) -> Any:  # noqa: ANN401  whatever was given
+        origins = tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else tuple(value)
+        if not all(re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", each) for each in origins):
+            message = "must be origins such as https://desk.bank.example, without a path"
+            raise ValueError(message)
+        return origins
 
     event_streams: int = Field(default=200, ge=1, le=10_000)
     """Streams of events that one API process has open at one time."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from infra.kafka.connection import connection_of
 from infra.kafka.event_feed import EventFeed
@@ -56,6 +57,7 @@ from starter.api import (
     mis,
     notifications,
     openapi,
+    problem_pages,
     problems,
     rates,
     searches,
@@ -66,6 +68,8 @@ from starter.api import (
 from starter.api.authentication import Authentication
 from starter.api.bodies import BodyGate
 from starter.api.event_streams import EventStreams
+from starter.api.manners import Bounded, Identified
+from starter.api.rate_limits import RateLimit
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.commands import Commands
@@ -190,6 +194,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,  # served by a router of ours: it needs a key like everything else
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     problems.register(app)
     for part in (
@@ -199,14 +204,15 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         statements,
         closed_statements,
         documents,
-        transactions,
         batches,
+        transactions,
         explanations,
         searches,
         rates,
         health,
         metrics,
         openapi,
+        problem_pages,
         approvals,
         event_types,
         event_streams,
@@ -218,8 +224,20 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         app.include_router(part.router)
     # The last one added is the first one asked: a body is read only for somebody who may send one.
     app.add_middleware(BodyGate)
+    if settings.rate_limit_per_second:
+        app.add_middleware(RateLimit, per_second=settings.rate_limit_per_second, burst=settings.rate_limit_burst)
     app.add_middleware(Authentication)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Request-Id"],
+            expose_headers=["Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Request-Id", "Retry-After"],
+        )
+    app.add_middleware(Bounded, timeout_seconds=settings.request_timeout_seconds)
     app.add_middleware(Watch)
+    app.add_middleware(Identified)
     _trace(app)
     return app
 

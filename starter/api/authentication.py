@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from ledger.principals import Principal
     from starter.api.services import Services
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PUBLIC_PREFIX: Final = "/problems/"
+"""What the codes of problems mean is told to everybody, a browser without a key included."""
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/problems"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
 _OF_A_KEY: Final = "casaflow_"
 """What each API key begins with, and no token."""
@@ -37,7 +39,7 @@ class Authentication:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or scope["path"].startswith(PUBLIC_PREFIX):
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services

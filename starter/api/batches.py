@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
@@ -16,7 +17,7 @@ from starter.api import problems
 from starter.api.models.fields import StrictBody
 from starter.api.models.problems import Problem
 from starter.api.models.transactions import TransactionBody, TransactionView
-from starter.api.services import Services, UsesServices, WritesTransactions
+from starter.api.services import ReadsTransactions, Services, UsesServices, WritesTransactions
 from starter.api.transactions import IdempotencyKey, Prefer, bound_id, carry_out, check_key, transaction_request
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
@@ -78,6 +79,12 @@ async def submit_batch(
             return await _result(number, content, request, services, principal, idempotency_key, prefer)
 
     return BatchView(results=await asyncio.gather(*(result(number, content) for number, content in enumerate(body.transactions))))
+
+
+@router.get("/batch", include_in_schema=False)
+async def read_no_batch(_principal: ReadsTransactions) -> None:
+    """Answer that there is nothing to read; otherwise the path would be that of a transaction with an odd id."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 async def _result(

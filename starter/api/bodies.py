@@ -19,6 +19,9 @@ MAX_BODY_BYTES: Final = 512 * 1024
 """The largest valid transaction has some 330 kB: 27,000 characters of metadata, each written as two escapes of six bytes."""
 STREAMED: Final = frozenset({("POST", "/v1/files")})
 """Requests whose endpoint reads the body as it arrives, and has a bound of its own for it."""
+MAX_DEPTH: Final = 32
+"""Of arrays and objects within each other; no endpoint takes more than six."""
+_TOO_DEEP: Final = f"must not be nested more than {MAX_DEPTH} deep"
 _JSON_IS_UTF_8: Final = "must be JSON in UTF-8"
 
 
@@ -47,7 +50,11 @@ class BodyGate:
                 await response(scope, receive, send)
                 return
         body = b"".join(chunks)
-        if body and _is_json(Headers(scope=scope)):
+        if body and not _is_json(Headers(scope=scope)):
+            detail = "a body must come as application/json"
+            await problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)(scope, receive, send)
+            return
+        if body:
             try:
                 check_json(body)
             except InvalidInputError as error:
@@ -79,13 +86,15 @@ def check_json(body: bytes) -> None:
         InvalidInputError: the body is no such JSON.
     """
     try:
-        json.loads(body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_refuse, parse_float=_finite)
+        content = json.loads(body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_refuse, parse_float=_finite)
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            _check_depth(content)
     except UnicodeDecodeError as error:
         rule = f"{_JSON_IS_UTF_8}; byte {error.start} is not"
     except json.JSONDecodeError as error:
         rule = f"must be JSON; at character {error.pos}: {error.msg}"
     except RecursionError:
-        rule = "must not be nested that deeply"
+        rule = _TOO_DEEP
     except ValueError as error:
         rule = str(error) if isinstance(error, _AmbiguousError) else "must not have numbers of that length"
     else:
@@ -108,6 +117,16 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _AmbiguousError(message)
         found[name] = value
     return found
+
+
+def _check_depth(content: object) -> None:
+    level = [content]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [list(each.values()) if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not inner:
+            return
+        level = [value for values in inner for value in values]
+    raise _AmbiguousError(_TOO_DEEP)
 
 
 def _refuse(constant: str) -> None:

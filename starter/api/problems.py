@@ -12,7 +12,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from ledger.errors import (
     CasaflowError,
@@ -30,6 +32,7 @@ from ledger.errors import (
     UnreadableFormatError,
 )
 from starter.api.negotiation import NotAcceptableError
+from starter.api.problem_codes import PROBLEM_PAGES, problem_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,9 +62,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem response. `errors` names each bad field with its value and the rule that it breaks."""
+    page = PROBLEM_PAGES.get(code)
     content: dict[str, Any] = {
-        "type": f"urn:casaflow:problem:{code}",
-        "title": status.phrase,
+        "type": problem_type(code),
+        "title": page.title if page is not None else status.phrase,
         "status": status.value,
         "code": code,
         "detail": detail,
@@ -179,11 +183,24 @@ def _unreadable(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UnreadableFormatError.code, str(error))
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    return problem(status, _CODES.get(status, "error"), str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(status, _CODES.get(status, "error"), str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of a path; the framework names those of one of its routes alone."""
+    path = request.scope["path"]
+    found = [route for route in iter_route_contexts(request.app.routes) if compile_path(route.path or "")[0].match(path)]
+    exactly = [route for route in found if route.path == path] or found
+    # A route that isn't documented is there to refuse, unless there is no other one.
+    documented = [route for route in exactly if getattr(route.original_route, "include_in_schema", True)]
+    return {method for route in documented or exactly for method in route.methods or ()}
 
 
 def _defect(request: Request, error: Exception) -> Response:

@@ -128,7 +128,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
     assert response.headers["content-type"] == "application/problem+json"
     content: dict[str, Any] = response.json()
     assert {"type", "title", "status", "code", "detail"} <= set(content)
-    assert (content["status"], content["code"], content["type"]) == (status, code, f"urn:casaflow:problem:{code}")
+    assert (content["status"], content["code"], content["type"]) == (status, code, f"/problems/{code}")
     assert content["title"]
     assert content["detail"]
     return content

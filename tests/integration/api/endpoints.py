@@ -76,6 +76,7 @@ ENDPOINTS: dict[tuple[str, str], tuple[str, Any]] = {
         None,
     ),
     ("POST", "/v1/transactions"): ("/v1/transactions", {**_TRANSFER, "transaction_id": "{transaction}"}),
+    ("GET", "/v1/transactions/batch"): ("/v1/transactions/batch", None),
     ("POST", "/v1/transactions/batch"): ("/v1/transactions/batch", {"transactions": [{**_TRANSFER, "transaction_id": "{transaction}"}]}),
     ("GET", "/v1/transactions"): ("/v1/transactions?account_id={account}", None),
     ("GET", "/v1/transactions/{transaction_id}"): (_TRANSACTION, None),

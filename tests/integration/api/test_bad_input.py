@@ -143,6 +143,7 @@ RAW = [
     ("a string", b'"x"'),
     ("null", b"null"),
     ("not UTF-8", b'{"reference": "\xff\xfe"}'),
+    ("one level too deep", b'{"metadata": ' + b"[" * 32 + b"]" * 32 + b"}"),
     ("deeply nested", b"[" * 30_000),
     ("a number of 5000 digits", b'{"amount": ' + b"9" * 5_000 + b"}"),
     ("a number of 4000 digits", b'{"amount": ' + b"9" * 4_000 + b', "currency": "EUR", "creditor": "A1"}'),
@@ -172,12 +173,12 @@ def _refuse_constant(constant: str) -> None:
     raise ValueError(message)
 
 
-async def test_body_that_is_not_declared_as_json_is_bad_input(bank: Bank, records: Records) -> None:
+async def test_body_that_is_not_declared_as_json_is_refused(bank: Bank, records: Records) -> None:
     before = records.counts(bank.tenant)
     for content_type in ("text/plain", "application/x-www-form-urlencoded", None):
         headers = {"Content-Type": content_type} if content_type else {}
         answer = await bank.http.post("/v1/transactions", content=b'{"amount": "1.00"}', headers=headers)
-        assert_problem(answer, 422, "invalid-input")
+        assert_problem(answer, 415, "unsupported-media-type")
     assert records.counts(bank.tenant) == before
 
 

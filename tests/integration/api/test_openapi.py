@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.integration.api.bank import Bank
 
@@ -56,7 +57,7 @@ STATUSES = {
     ("get", "/v1/rates"): {"200", "404", "422"},
     ("get", "/v1/event-types"): {"200"},
 }
-"""What each endpoint answers with, beside 401, 500 and 503, and 403 where it needs a scope."""
+"""What each endpoint answers with, beside what all have, and 403 where it needs a scope."""
 OPEN = {"/v1/rates", "/v1/event-types"}
 """They say nothing of a tenant, so any key of the API opens them."""
 
@@ -94,7 +95,10 @@ async def test_every_answer_of_an_endpoint_is_documented_with_its_schema(documen
     scoped = any(scopes for needed in operation["security"] for scopes in needed.values())
     assert scoped or path in OPEN
     responses = operation["responses"]
-    assert set(responses) == STATUSES[method, path] | {"401", "500", "503"} | ({"403"} if scoped else set())
+    # Where a body is taken, it must be JSON.
+    of_bodies = {"415"} if "413" in STATUSES[method, path] else set()
+    of_all = {"401", "406", "429", "500", "503", "504"} | of_bodies
+    assert set(responses) == STATUSES[method, path] | of_all | ({"403"} if scoped else set())
     for status, response in responses.items():
         media_type, *others = response["content"]
         assert set(others) == (DOCUMENTS if path in HAVE_DOCUMENTS and status == "200" else set())
@@ -134,3 +138,35 @@ async def test_problem_schema_is_what_problems_are(bank: Bank, document: dict[st
     assert set(problem) == set(schema["properties"])
     assert set(problem["errors"][0]) == set(document["components"]["schemas"]["WrongField"]["properties"])
     assert set(schema["required"]) == {"type", "title", "status", "code", "detail"}
+
+
+def _examples(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any], Any]]:
+    """Where each example is, the schema that it has to fit, and the example."""
+    media = [("request", content) for content in operation.get("requestBody", {}).get("content", {}).values()]
+    media += [(status, content) for status, answer in operation["responses"].items() for content in answer.get("content", {}).values()]
+    found = []
+    for place, content in media:
+        examples = [each["value"] for each in content.get("examples", {}).values()]
+        examples += [content["example"]] if "example" in content else []
+        assert examples or not content.get("schema"), place
+        found += [(place, content["schema"], example) for example in examples]
+    return found
+
+
+async def test_every_operation_has_a_name_a_tag_a_description_and_examples_that_fit(document: dict[str, Any]) -> None:
+    names, tags, shown = [], {tag["name"] for tag in document["tags"]}, 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            names.append(operation["operationId"])
+            assert operation["tags"], path
+            assert set(operation["tags"]) <= tags, path
+            assert operation["description"], path
+            if method != "get" and "requestBody" in operation:
+                assert any(place == "request" for place, _, _ in _examples(operation)), path
+            for place, schema, example in _examples(operation):
+                shown += 1
+                whole = {**schema, "components": document["components"]}
+                errors = [error.message for error in Draft202012Validator(whole).iter_errors(example)]
+                assert not errors, (method, path, place, errors, example)
+    assert len(names) == len(set(names))
+    assert shown > 300
