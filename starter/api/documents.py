@@ -138,4 +138,4 @@ def _name(document: StatementDocument) -> str:
 
 
 def _file(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{name}"'}
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"}
