@@ -40,8 +40,8 @@ _BOOKED_X: Final = _LEFT
 _VALUE_X: Final = _LEFT + 32 * mm
 _TEXT_X: Final = _LEFT + 53 * mm
 _BALANCE_RIGHT: Final = _RIGHT
-_AMOUNT_RIGHT: Final = _RIGHT - 28 * mm
-_TEXT_WIDTH: Final = _AMOUNT_RIGHT - 26 * mm - _TEXT_X
+_AMOUNT_RIGHT: Final = _RIGHT - 31 * mm
+_TEXT_WIDTH: Final = _AMOUNT_RIGHT - 30 * mm - _TEXT_X
 _HEAD_HEIGHT: Final = 85 * mm
 """Of what stands on the first page above the table."""
 _LATER_HEAD_HEIGHT: Final = 16 * mm

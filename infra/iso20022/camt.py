@@ -9,8 +9,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Final
 
-from infra.iso20022.pain001_payments import NOT_PROVIDED
-from infra.iso20022.schemas import NAMESPACE
+from infra.iso20022.names import NAMESPACE, NOT_PROVIDED
 from infra.iso20022.writing import DECLARATION, element, instant, leaf
 from ledger.ibans import is_bic, is_iban
 

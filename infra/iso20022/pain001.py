@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from lxml import etree
 
+from infra.iso20022.names import NAMESPACE
 from infra.iso20022.pain001_payments import AMOUNT, PaymentReader, Texts
-from infra.iso20022.schemas import NAMESPACE, VERSIONS, breaches, parts_schema
+from infra.iso20022.schemas import VERSIONS, breaches, parts_schema
 from ledger.errors import InvalidInputError
 from ledger.payment_files import FileHeader, LineProblem
 

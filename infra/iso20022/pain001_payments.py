@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from infra.iso20022.names import NOT_PROVIDED
 from infra.iso20022.schemas import local_name
 from ledger.errors import InvalidInputError
 from ledger.ibans import is_iban
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
-NOT_PROVIDED: Final = "NOTPROVIDED"
-"""What stands where an identification is mandatory and there is none."""
 
 AMOUNT: Final = "Amt/InstdAmt"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from infra.iso20022.pain001_payments import NOT_PROVIDED
-from infra.iso20022.schemas import NAMESPACE
+from infra.iso20022.names import NAMESPACE, NOT_PROVIDED
 from infra.iso20022.writing import DECLARATION, element, instant, leaf
 from ledger.refusals import RefusalCode
 

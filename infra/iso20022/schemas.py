@@ -16,7 +16,6 @@ from lxml import etree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:"
 VERSIONS: Final = ("pain.001.001.03", "pain.001.001.09", "pain.001.001.10", "pain.001.001.11")
 """Those that can be read."""
 PARTS: Final = ("GrpHdr", "PmtInf", "CdtTrfTxInf")

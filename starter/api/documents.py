@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
-from infra.documents import comma_separated, pdf
+from infra.documents import comma_separated
 from infra.iso20022 import camt
 from ledger.documents import MAX_PDF_LINES, DocumentFormat
 from ledger.errors import InvalidInputError
@@ -124,6 +124,8 @@ async def _pdf(services: Services, document: StatementDocument, lines: AsyncIter
     if document.lines > MAX_PDF_LINES:
         rule = f"must not be pdf for more than {MAX_PDF_LINES} lines, and there are {document.lines}: ask for a shorter period, or CSV"
         raise InvalidInputError(field="format", value=DocumentFormat.PDF.value, rule=rule)
+    from infra.documents import pdf  # noqa: PLC0415  loaded only where one is made
+
     whole = [line async for line in lines]
     return await asyncio.to_thread(pdf.statement, document, whole, time_zone=services.time_zone)
 
@@ -136,4 +138,4 @@ def _name(document: StatementDocument) -> str:
 
 
 def _file(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{name}"'}
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"}

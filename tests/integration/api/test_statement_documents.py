@@ -19,7 +19,6 @@ from lxml import etree
 from pypdf import PdfReader
 
 from ledger.documents import MAX_PDF_LINES
-from ledger.statements import MAX_PAGE_LINES
 from tests.integration.api.bank import Bank, assert_problem
 from tests.integration.api.closed import closed_statement
 from tests.stack_fixtures import RunningStack
@@ -255,23 +254,6 @@ async def test_documents_hold_all_lines_while_others_are_booked(bank: Bank) -> N
         stop.set()
     assert counts == sorted(counts)
     assert counts[-1] > counts[0]
-
-
-@pytest.mark.slow
-async def test_more_lines_than_a_page_has_are_all_there(bank: Bank) -> None:
-    account = await bank.open()
-    many = asyncio.Semaphore(32)
-
-    async def book() -> httpx.Response:
-        async with many:
-            return await bank.submit({"creditor": account, "amount": "0.01", "currency": "EUR"})
-
-    answers = await asyncio.gather(*(book() for _ in range(MAX_PAGE_LINES + 10)))
-    assert {answer.json()["status"] for answer in answers} == {"completed"}
-    async with asyncio.timeout(60):
-        while len(rows := _rows(await _document(bank, f"{account}/statement", "csv"))) < MAX_PAGE_LINES + 12:  # noqa: ASYNC110  as in until
-            await asyncio.sleep(0.05)
-    assert (len(rows), rows[-1]["balance_after"]) == (MAX_PAGE_LINES + 12, "5.10")
 
 
 async def test_too_many_lines_for_a_pdf_are_refused_before_any_is_read(bank: Bank, stack: RunningStack) -> None:

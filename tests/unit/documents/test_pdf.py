@@ -22,6 +22,19 @@ def _pages(document: StatementDocument, lines: list[DocumentLine]) -> list[str]:
     return [page.extract_text() for page in reader.pages]
 
 
+def _heights(document: StatementDocument, lines: list[DocumentLine]) -> list[float]:
+    """How high above its page's lower edge each text stands, in points."""
+    heights: list[float] = []
+
+    def found(text: str, _cm: object, matrix: list[float], _font: object, _size: object) -> None:
+        if text.strip():
+            heights.append(matrix[5])
+
+    for page in PdfReader(io.BytesIO(pdf.statement(document, lines, time_zone=PRAGUE))).pages:
+        page.extract_text(visitor_text=found)
+    return heights
+
+
 @pytest.mark.parametrize(("currency", "decimals"), [("EUR", 2), ("JPY", 0), ("BHD", 3)])
 def test_amounts_and_balances_are_the_ledgers(currency: str, decimals: int) -> None:
     amounts = [123_456, -7_890, 1, -100_000]
@@ -56,7 +69,9 @@ def test_texts_are_shown_in_czech_and_greek_and_what_the_font_lacks_as_a_questio
 
 def test_a_long_text_is_broken_and_covers_no_amount() -> None:
     (text,) = _pages(*period([5], texts=("W" * 140,)))
-    assert "".join(re.findall(r"^W+$", text, re.MULTILINE)) == "W" * 280
+    parts = re.findall(r"^W+$", text, re.MULTILINE)
+    assert "".join(parts) == "W" * 280
+    assert max(map(len, parts)) <= 22  # as many as the column's 60 millimetres have room for
 
 
 def test_a_conversion_a_fee_and_a_reversal_are_told() -> None:
@@ -75,6 +90,7 @@ def test_whatever_the_number_of_lines_all_of_them_and_the_totals_find_room(count
     assert sum(page.count("From 3818") for page in pages) == count
     assert [f"Page {number} of {len(pages)}" in page for number, page in enumerate(pages, start=1)] == [True] * len(pages)
     assert "Closing balance, EUR" in pages[-1]
+    assert min(_heights(document, lines)) > 30  # the foot of the page stands at 34 points
 
 
 @pytest.mark.slow

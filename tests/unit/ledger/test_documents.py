@@ -35,6 +35,12 @@ async def test_a_line_too_many_or_too_few_or_with_another_amount_or_balance_or_n
             [line async for line in proven(document, arriving(found))]
 
 
+async def test_lines_that_are_missing_at_the_end_are_missed_though_they_sum_to_nothing() -> None:
+    document, lines = period([5, 3, -3])
+    with pytest.raises(BrokenDocumentError):
+        [line async for line in proven(document, arriving(lines[:1]))]
+
+
 def test_sums_that_do_not_fit_the_balances_make_no_document() -> None:
     document, _ = period([5, -3, 7])
     assert proven_sums(document) is document
