@@ -238,10 +238,10 @@ class ApiClient:
         """Pause, resume or cancel a payment file."""
         return await self._send(lambda: self._http.post(f"{_file_path(file_id)}/{action}", json=body))
 
-    async def file_outcome(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """Write the outcome of a payment file, as it arrives."""
+    async def file_outcome(self, file_id: str, form: str, write: Callable[[bytes], object]) -> None:
+        """Write the outcome of a payment file, as it arrives; `form` is ``csv`` or ``pain.002``."""
         try:
-            async with self._http.stream("GET", f"{_file_path(file_id)}/outcome") as response:
+            async with self._http.stream("GET", f"{_file_path(file_id)}/outcome", params={"format": form}) as response:
                 if not response.is_success:
                     await response.aread()
                     _content(response)

@@ -10,12 +10,14 @@ from infra.payment_files import csv_lines
 from ledger.errors import UnreadableFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import datetime as dt
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ledger.payment_files import FileHeader, LineProblem, PaymentLine
+    from ledger.payment_files import FileHeader, LineOutcome, LineProblem, PaymentLine
 
 XML: Final = "application/xml"
 _XML_READER: Final = "infra.iso20022.pain001"
+_XML_WRITER: Final = "infra.iso20022.pain002"
 
 
 class Reader(Protocol):
@@ -28,6 +30,28 @@ class Reader(Protocol):
             InvalidInputError: it isn't such a file at all.
         """
         ...
+
+
+class ReportWriter(Protocol):
+    """Writes what became of a file as pain.002."""
+
+    def __call__(
+        self, out: BinaryIO, header: FileHeader, status: str, lines: Iterable[LineOutcome], *, message_id: str, created_at: dt.datetime
+    ) -> None:
+        """Write a report; `status` is of ExternalPaymentGroupStatus1Code."""
+        ...
+
+
+def report_writer() -> ReportWriter:
+    """What writes pain.002.
+
+    Raises:
+        UnreadableFormatError: nothing here does.
+    """
+    if not _is_there(_XML_WRITER):
+        raise UnreadableFormatError(media_type="pain.002", known="answered as csv")
+    writer: ReportWriter = import_module(_XML_WRITER).write
+    return writer
 
 
 def media_types() -> tuple[str, ...]:
