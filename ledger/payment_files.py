@@ -183,6 +183,14 @@ class FileReason(StrEnum):
     """The database refused what the rules had allowed: a defect."""
 
 
+def files_queue(task_queue: str) -> str:
+    """The Temporal task queue of the activities that read and post files, beside `task_queue`.
+
+    Only the worker processes take them: the API, which hosts a worker for transactions, goes on answering while a large file is posted.
+    """
+    return f"{task_queue}-files"
+
+
 class FileKey(BaseModel):
     """Which file."""
 

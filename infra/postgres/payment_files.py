@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from infra.postgres.json import to_jsonb
-from ledger.errors import DuplicateFileError, FileEndedError, NotFoundError
+from ledger.errors import DuplicateFileError, FileEndedError, LedgerIntegrityError, NotFoundError
 from ledger.payment_files import (
     MAX_SHOWN_PROBLEMS,
     DecidedLine,
@@ -236,7 +235,7 @@ class PostgresPaymentFiles:
             await connection.execute(_REJECTED, {**values, **reason})
             return FileProgress(status=FileStatus.REJECTED, lines=lines, rejected=lines)
 
-        with suppress(IntegrityError):
+        with suppress(LedgerIntegrityError):
             return await self._database.run(work)
         return await self._database.run(work)  # another file with the same message id was faster, and is seen now
 
