@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -58,6 +58,7 @@ from infra.temporal.sweep_schedule import ensure_sweep_schedule
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
+from ledger.payment_files import files_queue
 from ledger.settlements import whole_sweep
 from starter.api.serving import serve
 from workflows import authority
@@ -80,6 +81,8 @@ _log = structlog.get_logger("worker")
 
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=20)
 """How long what runs may go on after SIGTERM or SIGINT. Longer than any single attempt of an activity."""
+FILES_AT_ONCE: Final = 4
+"""Payment files that a worker process reads or posts at one time; further ones wait for their turn."""
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 5.0
 _RELAY_EVERY_SECONDS: Final = 1.0
@@ -99,7 +102,6 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     rates: ExchangeRates,
     standing_orders: StandingOrderActivities | None = None,
     sweep: SweepActivities | None = None,
-    files: PaymentFileActivities | None = None,
     beside: Sequence[type] = (),
 ) -> Worker:
     """A worker that carries transactions; the caller starts it, and owns what it is given.
@@ -114,7 +116,6 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         rates: between currencies.
         standing_orders: what carries those out; None: this worker doesn't, as in a benchmark.
         sweep: finds what nobody carries; None: this worker does no sweeps.
-        files: what carries payment files out; None: this worker doesn't.
         beside: further workflow classes, for a benchmark under the same settings.
     """
     authority.trust(settings.signing_secrets)
@@ -125,15 +126,13 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     orders: list[Callable[..., Any]] = []
     if standing_orders is not None:
         orders = [standing_orders.due, standing_orders.outcome, standing_orders.record, standing_orders.keep]
-    of_files: list[Callable[..., Any]] = [files.validate, files.post] if files is not None else []
     return Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[
-            *(TransactionWorkflow, HoldWorkflow),
+            *(TransactionWorkflow, HoldWorkflow, PaymentFileWorkflow),
             *([StandingOrderWorkflow] if orders else []),
             *([SweepWorkflow] if sweep is not None else []),
-            *([PaymentFileWorkflow] if files is not None else []),
             *beside,
         ],
         activities=[
@@ -149,7 +148,6 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
             hold.look_up,
             *orders,
             *([sweep.find, sweep.find_holds, sweep.move_unserved] if sweep is not None else []),
-            *of_files,
         ],
         workflow_runner=workflow_runner(),
         deployment_config=deployment_config(settings),
@@ -160,6 +158,17 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=5),
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=5),
         disable_eager_activity_execution=False,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def file_worker(client: Client, settings: Settings, files: PaymentFileActivities) -> Worker:
+    """A worker that reads and posts payment files, few at one time; the caller starts it."""
+    return Worker(
+        client,
+        task_queue=files_queue(settings.task_queue),
+        activities=[files.validate, files.post],
+        max_concurrent_activities=FILES_AT_ONCE,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 
@@ -177,7 +186,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     try:
         with served_metrics(settings.metrics_address):
             watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
-            await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop)
+            await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop, takes_files=True)
     finally:
         await database.close()
 
@@ -190,7 +199,7 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
     """
     stop = asyncio.Event()
     few = settings.model_copy(update={"workflow_tasks": settings.api_workflow_tasks})
-    carried = _carry(few, services.database, LedgerWatch(LedgerMetrics()), services.temporal.client, stop)
+    carried = _carry(few, services.database, LedgerWatch(LedgerMetrics()), services.temporal.client, stop, takes_files=False)
     task = asyncio.create_task(carried)
     task.add_done_callback(partial(_say_why_it_ended, event="api.carries-no-transactions-any-more"))
     try:
@@ -201,7 +210,13 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
 
 
 async def _carry(
-    settings: Settings, database: Database, watch: LedgerWatch, client_of: Callable[[], Awaitable[Client]], stop: asyncio.Event
+    settings: Settings,
+    database: Database,
+    watch: LedgerWatch,
+    client_of: Callable[[], Awaitable[Client]],
+    stop: asyncio.Event,
+    *,
+    takes_files: bool,
 ) -> None:
     async with AsyncExitStack() as parts:
         ledger = PostgresLedger(database, watch)
@@ -235,15 +250,15 @@ async def _carry(
                 links_transfers=settings.transfers == "linked",
             ),
             sweep=sweep_activities(client, settings, database),
-            files=PaymentFileActivities(
-                FileValidator(payment_files, PostgresAccounts(database), settings.waiting_rules), PaymentPosting(database)
-            ),
         )
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
         relay = EventRelay(outbox, publisher, after_seconds=settings.relay_after_seconds)
+        validator = FileValidator(payment_files, PostgresAccounts(database), settings.waiting_rules, bic=settings.bic)
+        carried = PaymentFileActivities(validator, PaymentPosting(database))
         async with (
             worker,
+            file_worker(client, settings, carried) if takes_files else nullcontext(),
             _upkeep(maintenance, every_seconds=every_seconds),
             _upkeep(keeper, every_seconds=every_seconds),
             _upkeep(file_keeper, every_seconds=every_seconds),

@@ -156,13 +156,17 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         raise CasaflowError(message)
     workers = json.loads((Settings().home / "stack.json").read_text())["pids"]["worker"]
     measured: dict[str, list[Rates]] = {}
-    async with AsyncClient(info.api, info.api_key, connections=IN_FLIGHT, patience=Patience(seconds=0)) as client:
+    async with AsyncClient(info.api, info.api_key, connections=IN_FLIGHT, patience=Patience(seconds=None, on_wait=_say)) as client:
         for _ in range(options.rounds):
             for shape in SHAPES:
                 rates = await measure(client, shape, lines=options.lines, singles=options.singles, workers=workers)
                 measured.setdefault(shape.name, []).append(rates)
                 print(f"{shape.name}: {rates}", file=sys.stderr)
     return report(measured, lines=options.lines)
+
+
+def _say(reason: str) -> None:
+    print(f"waiting: {reason}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -90,6 +90,32 @@ class FileHeader:
     message_name: str | None
     """Such as ``pain.001.001.09``."""
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """What it says, by name, as it is stored."""
+        said = {
+            "message_id": self.message_id,
+            "created_at": self.created_at.isoformat() if self.created_at is not None else None,
+            "initiating_party": self.initiating_party,
+            "control_sum": self.control_sum,
+            "declared_lines": str(self.declared_lines) if self.declared_lines is not None else None,
+            "message_name": self.message_name,
+        }
+        return {name: text for name, text in said.items() if text is not None}
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str]) -> FileHeader:
+        """The inverse of :attr:`texts`."""
+        created_at, lines = texts.get("created_at"), texts.get("declared_lines")
+        return cls(
+            message_id=texts.get("message_id"),
+            created_at=dt.datetime.fromisoformat(created_at) if created_at is not None else None,
+            initiating_party=texts.get("initiating_party"),
+            control_sum=texts.get("control_sum"),
+            declared_lines=int(lines) if lines is not None else None,
+            message_name=texts.get("message_name"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LineOutcome:
@@ -155,6 +181,14 @@ class FileReason(StrEnum):
     """A transaction with the line's id is under way, and not by this file."""
     LEDGER_INTEGRITY = "ledger-integrity"
     """The database refused what the rules had allowed: a defect."""
+
+
+def files_queue(task_queue: str) -> str:
+    """The Temporal task queue of the activities that read and post files, beside `task_queue`.
+
+    Only the worker processes take them: the API, which hosts a worker for transactions, goes on answering while a large file is posted.
+    """
+    return f"{task_queue}-files"
 
 
 class FileKey(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hashlib
 import uuid
@@ -9,21 +10,25 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from infra.payment_files.formats import reader_of
-from ledger.errors import DuplicateFileError, FileTooLargeError, UnavailableError
-from ledger.payment_files import FileKey, NewFile
+from infra.payment_files.formats import reader_of, report_writer
+from ledger.errors import DuplicateFileError, FileTooLargeError, InvalidInputError, UnavailableError
+from ledger.payment_files import FileHeader, FileKey, NewFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from typing import BinaryIO
 
     from infra.postgres.payment_files import PostgresPaymentFiles
     from infra.temporal.payment_files import FileKeeper
-    from ledger.payment_files import FileAction, FileMode, PaymentFile
+    from ledger.payment_files import FileAction, FileMode, LineOutcome, PaymentFile
 
 _log = structlog.get_logger(__name__)
 
 PART_BYTES: Final = 1024 * 1024
 """Of a file, that are in memory and stored at once."""
+
+LINES_AT_ONCE: Final = 1_000
+"""Of an outcome, that are in memory."""
 
 
 class FileDesk:
@@ -83,6 +88,29 @@ class FileDesk:
         file = await self.files.change(key, action, by=by, reason=reason)
         await self._keeper.tell(key)
         return file
+
+    async def report(self, file: PaymentFile, out: BinaryIO) -> None:
+        """Write what became of a file that is over as pain.002. The writer runs in a thread; a page of lines is in memory.
+
+        Raises:
+            InvalidInputError: the file isn't over.
+            UnreadableFormatError: nothing here writes pain.002.
+        """
+        progress = file.progress
+        if not progress.final or file.finished_at is None:
+            raise InvalidInputError(field="format", value="pain.002", rule="must be csv until the file is over")
+        write, loop = report_writer(), asyncio.get_running_loop()
+        status = "RJCT" if not progress.completed else "PART" if progress.rejected else "ACSC"
+
+        def outcomes() -> Iterator[LineOutcome]:
+            after = 0
+            while page := asyncio.run_coroutine_threadsafe(self.files.lines(file.key, after=after, at_most=LINES_AT_ONCE), loop).result():
+                yield from (line.outcome for line in page if line.outcome is not None)
+                after = page[-1].number
+
+        await asyncio.to_thread(
+            write, out, FileHeader.of(file.header), status, outcomes(), message_id=uuid.UUID(file.file_id).hex, created_at=file.finished_at
+        )
 
     async def _stored(self, key: FileKey, body: AsyncIterator[bytes]) -> tuple[int, str]:
         """Size and hash of what is stored."""

@@ -8,7 +8,7 @@ from typing import Final
 from temporalio import workflow
 
 from activities.payment_files import FilePart, PaymentFileActivities
-from ledger.payment_files import FileKey, FileProgress, FileStatus
+from ledger.payment_files import FileKey, FileProgress, FileStatus, files_queue
 from workflows import policies, visibility
 
 PARTS_OF_A_RUN: Final = 100
@@ -37,6 +37,7 @@ class PaymentFileWorkflow:
             await workflow.execute_activity_method(
                 PaymentFileActivities.validate,
                 key,
+                task_queue=files_queue(workflow.info().task_queue),
                 start_to_close_timeout=policies.FILE_ATTEMPT,
                 heartbeat_timeout=policies.FILE_HEARTBEAT,
                 retry_policy=policies.FILE_RETRY,
@@ -54,6 +55,7 @@ class PaymentFileWorkflow:
                 await workflow.execute_activity_method(
                     PaymentFileActivities.post,
                     FilePart(key=key),
+                    task_queue=files_queue(workflow.info().task_queue),
                     start_to_close_timeout=policies.FILE_ATTEMPT,
                     heartbeat_timeout=policies.FILE_HEARTBEAT,
                     retry_policy=policies.FILE_RETRY,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from infra.payment_files import csv_lines
 from ledger.errors import UnreadableFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import datetime as dt
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ledger.payment_files import FileHeader, LineProblem, PaymentLine
+    from ledger.payment_files import FileHeader, LineOutcome, LineProblem, PaymentLine
 
 XML: Final = "application/xml"
 
@@ -27,13 +29,30 @@ class Reader(Protocol):
         ...
 
 
+class ReportWriter(Protocol):
+    """Writes what became of a file as pain.002."""
+
+    def __call__(
+        self, out: BinaryIO, header: FileHeader, status: str, lines: Iterable[LineOutcome], *, message_id: str, created_at: dt.datetime
+    ) -> None:
+        """Write a report; `status` is of ExternalPaymentGroupStatus1Code."""
+        ...
+
+
+def report_writer() -> ReportWriter:
+    """What writes pain.002."""
+    from infra.iso20022.pain002 import write  # noqa: PLC0415  loaded where it is needed: its schemas take time and memory
+
+    return write
+
+
 def media_types() -> tuple[str, ...]:
     """Those that can be read here."""
     return csv_lines.MEDIA_TYPE, XML
 
 
-def reader_of(media_type: str) -> Reader:
-    """What reads files of a media type.
+def reader_of(media_type: str, *, bic: str | None = None) -> Reader:
+    """What reads files of a media type; `bic` is ours, by which a payment to one of our accounts is told from one that leaves the bank.
 
     Raises:
         UnreadableFormatError: nothing does.
@@ -43,5 +62,5 @@ def reader_of(media_type: str) -> Reader:
     if media_type == XML:
         from infra.iso20022.pain001 import read  # noqa: PLC0415  loaded where it is needed: its schemas take time and memory
 
-        return read
+        return partial(read, bic=bic)
     return csv_lines.read

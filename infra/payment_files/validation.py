@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from infra.payment_files.formats import reader_of
-from ledger.errors import InvalidInputError, UnreadableFormatError
+from ledger.errors import BusyError, InvalidInputError, LedgerIntegrityError, UnreadableFormatError
 from ledger.ids import payment_transaction_id
 from ledger.payment_files import MAX_ATOMIC_LINES, MAX_SHOWN_PROBLEMS, FileHeader, FileMode, FileStatus, LineProblem
 
@@ -28,8 +28,9 @@ _NO_HEADER: Final = FileHeader(None, None, None, None, None, None)
 class FileValidator:
     """Reads a file's bytes where they are stored. Safe to repeat: what an earlier attempt has stored isn't stored again."""
 
-    def __init__(self, files: PostgresPaymentFiles, accounts: PostgresAccounts, rules: WaitingRules) -> None:
-        """Take where files and accounts are, and what a transaction has to wait for."""
+    def __init__(self, files: PostgresPaymentFiles, accounts: PostgresAccounts, rules: WaitingRules, *, bic: str | None = None) -> None:
+        """Take where files and accounts are, what a transaction has to wait for, and the bank's BIC."""
+        self._bic = bic
         self._files = files
         self._accounts = accounts
         self._rules = rules
@@ -51,7 +52,7 @@ class FileValidator:
         problems = _Problems()
         stream = io.BufferedReader(_StoredBytes(self._files, key, asyncio.get_running_loop()))
         try:
-            read = reader_of(file.media_type)
+            read = reader_of(file.media_type, bic=self._bic)
             header, lines = await asyncio.to_thread(read, cast("BinaryIO", stream), problem=problems.add)
         except (InvalidInputError, UnreadableFormatError) as error:
             problems.add(_whole(error))
@@ -83,7 +84,7 @@ class FileValidator:
                     _check_once(identified, seen, problems)
                 new = [pair for pair in identified if pair[0].number > stored]
                 if new and not problems.counted:
-                    await self._files.store_lines(file.key, new)
+                    await self._store(file, new)
                 beat(counted)
         except InvalidInputError as error:
             problems.add(_whole(error))  # what follows can't be read
@@ -94,6 +95,15 @@ class FileValidator:
             rule = f"must be {MAX_ATOMIC_LINES} at most with mode=atomic; split the file, or send it with mode=best-effort"
             problems.add(LineProblem("file", "lines", str(counted), rule))
         return counted
+
+    async def _store(self, file: PaymentFile, lines: Sequence[tuple[PaymentLine, str]]) -> None:
+        try:
+            await self._files.store_lines(file.key, lines)
+        except LedgerIntegrityError as error:
+            # An attempt that was given up for dead may be at work beside this one. Once it is done, the next one finds its lines.
+            if await self._files.lines_stored(file.key) < lines[0][0].number:
+                raise
+            raise BusyError(part="files", detail=f"file {file.file_id} is being validated elsewhere") from error
 
     async def _check(self, file: PaymentFile, lines: Sequence[PaymentLine], problems: _Problems) -> None:
         """What is known of accounts for good: their currency. Whether they may pay, and whether they exist by then, is decided later."""

@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from infra.postgres.json import to_jsonb
-from ledger.errors import DuplicateFileError, FileEndedError, NotFoundError
+from ledger.errors import DuplicateFileError, FileEndedError, LedgerIntegrityError, NotFoundError
 from ledger.payment_files import (
     MAX_SHOWN_PROBLEMS,
     DecidedLine,
@@ -214,7 +213,7 @@ class PostgresPaymentFiles:
     async def _end_validation(
         self, key: FileKey, header: FileHeader, *, lines: int, problems: Sequence[LineProblem], counted: int
     ) -> FileProgress:
-        values = {**key.model_dump(), "lines": lines, "header": to_jsonb(_header_texts(header)), "message_id": header.message_id}
+        values = {**key.model_dump(), "lines": lines, "header": to_jsonb(header.texts), "message_id": header.message_id}
 
         async def work(connection: AsyncConnection) -> FileProgress:
             file = await _found(connection, key, lock=True)
@@ -236,7 +235,7 @@ class PostgresPaymentFiles:
             await connection.execute(_REJECTED, {**values, **reason})
             return FileProgress(status=FileStatus.REJECTED, lines=lines, rejected=lines)
 
-        with suppress(IntegrityError):
+        with suppress(LedgerIntegrityError):
             return await self._database.run(work)
         return await self._database.run(work)  # another file with the same message id was faster, and is seen now
 
@@ -337,18 +336,6 @@ def _file(row: Mapping[str, Any]) -> PaymentFile:
     fields = {name: value for name, value in row.items() if name not in FileProgress.model_fields}
     progress = FileProgress(**{name: row[name] for name in FileProgress.model_fields})
     return PaymentFile(**{**fields, "mode": FileMode(row["mode"]), "progress": progress})
-
-
-def _header_texts(header: FileHeader) -> dict[str, str]:
-    texts = {
-        "message_id": header.message_id,
-        "created_at": header.created_at.isoformat() if header.created_at is not None else None,
-        "initiating_party": header.initiating_party,
-        "control_sum": header.control_sum,
-        "declared_lines": str(header.declared_lines) if header.declared_lines is not None else None,
-        "message_name": header.message_name,
-    }
-    return {name: value for name, value in texts.items() if value is not None}
 
 
 def _problem_columns(problems: Sequence[LineProblem]) -> dict[str, list[str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -15,18 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
 from ledger.ids import parse_transaction_id
-from ledger.payment_files import MAX_SHOWN_PROBLEMS, FileAction, FileKey, FileMode
+from ledger.payment_files import MAX_SHOWN_PROBLEMS, FileAction, FileKey, FileMode, PaymentFile
 from ledger.requests import MAX_REMITTANCE_LENGTH
 from starter.api.answers import LOCATION, answer
 from starter.api.models.fields import Text
 from starter.api.models.files import OUTCOME_COLUMNS, FileLinesView, FileLineView, FilesView, FileView, outcome_row
 from starter.api.services import ReadsTransactions, UsesServices, WritesFiles
+from starter.payment_files import LINES_AT_ONCE
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 MAX_PAGE_FILES: Final = 200
 MAX_PAGE_LINES: Final = 1_000
-_OUTCOME_LINES_AT_ONCE: Final = 1_000
+_REPORT_IN_MEMORY_BYTES: Final = 1024 * 1024
+_PART_BYTES: Final = 64 * 1024
 _NOT_FOUND: Final = answer(404, "The tenant has no such file.")
 _ENDED: Final = answer(409, "The file is over.")
 _CONTENT: Final = {
@@ -58,6 +61,12 @@ class LinesQuery(_Query):
     after: int = Field(default=0, ge=0, le=2**53, description="Lines with larger numbers: `next_after` of the page before.")
     limit: int = Field(default=100, ge=1, le=MAX_PAGE_LINES, description="Lines of a page at most.")
     status: Literal["pending", "completed", "rejected"] | None = Field(default=None, description="Only lines that stand so.")
+
+
+class OutcomeQuery(_Query):
+    """In which form."""
+
+    format: Literal["csv", "pain.002"] = Field(default="csv", description="`pain.002` once the file is over.")
 
 
 class FileChangeBody(BaseModel):
@@ -131,18 +140,29 @@ async def read_lines(
 @router.get(
     "/{file_id}/outcome",
     response_class=StreamingResponse,
-    responses={200: {"description": "A row for each line.", "content": {"text/csv": {"schema": {"type": "string"}}}}, **_NOT_FOUND},
+    responses={
+        200: {
+            "description": "What became of each line.",
+            "content": {media_type: {"schema": {"type": "string"}} for media_type in ("text/csv", "application/xml")},
+        },
+        415: {"description": "This form can't be written here."},
+        **_NOT_FOUND,
+    },
 )
-async def read_outcome(file_id: str, services: UsesServices, principal: ReadsTransactions) -> StreamingResponse:
-    """What became of each line, as CSV, streamed."""
+async def read_outcome(
+    file_id: str, query: Annotated[OutcomeQuery, Query()], services: UsesServices, principal: ReadsTransactions
+) -> StreamingResponse:
+    """What became of each line, as CSV or pain.002, streamed."""
     key = _key(principal.tenant, file_id)
-    await services.files.files.get(key)
+    file = await services.files.files.get(key)
+    if query.format == "pain.002":
+        return await _report(file, services)
 
     async def rows() -> AsyncIterator[str]:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(OUTCOME_COLUMNS)
-        async for page in services.files.files.all_lines(key, at_once=_OUTCOME_LINES_AT_ONCE):
+        async for page in services.files.files.all_lines(key, at_once=LINES_AT_ONCE):
             writer.writerows(map(outcome_row, page))
             yield text.getvalue()
             text.seek(0)
@@ -151,6 +171,25 @@ async def read_outcome(file_id: str, services: UsesServices, principal: ReadsTra
 
     headers = {"Content-Disposition": f'attachment; filename="{key.file_id}.csv"'}
     return StreamingResponse(rows(), media_type="text/csv", headers=headers)
+
+
+async def _report(file: PaymentFile, services: UsesServices) -> StreamingResponse:
+    # Written before the answer begins, so that what goes wrong is told; on the disk, if it is long.
+    report = tempfile.SpooledTemporaryFile(max_size=_REPORT_IN_MEMORY_BYTES)  # noqa: SIM115  closed once it is sent
+    try:
+        await services.files.report(file, cast("BinaryIO", report))
+    except BaseException:
+        report.close()
+        raise
+    report.seek(0)
+
+    def parts() -> Iterator[bytes]:
+        with report:
+            while part := report.read(_PART_BYTES):
+                yield part
+
+    headers = {"Content-Disposition": f'attachment; filename="{file.file_id}.xml"'}
+    return StreamingResponse(parts(), media_type="application/xml", headers=headers)
 
 
 @router.post("/{file_id}/pause", responses=_NOT_FOUND | _ENDED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,6 +21,14 @@ _SHOWN_PROBLEMS: Final = 20
 _LAID_OUT: Final = ("file_id", "status", "mode", "lines", "completed", "rejected")
 
 Reason = Annotated[str | None, typer.Option(help="Why; recorded with who does it.")]
+
+
+class OutcomeForm(StrEnum):
+    """In which form an outcome is written."""
+
+    CSV = "csv"
+    PAIN_002 = "pain.002"
+
 
 _file_app = typer.Typer(help="Look at payment files, pause, resume and cancel them, and get their outcome.", no_args_is_help=True)
 
@@ -80,11 +89,12 @@ def _change(file_id: str, action: str, reason: str | None, api_url: str | None, 
 def outcome(
     file_id: str,
     output: Annotated[Path | None, typer.Option(help="Where to write it; standard output unless given.")] = None,
+    form: Annotated[OutcomeForm, typer.Option("--format", help="pain.002 once the file is over.")] = OutcomeForm.CSV,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Write what became of each line, as CSV."""
-    write_whole(api_client(api_url, api_key), output, lambda client, out: client.file_outcome(file_id, out))
+    """Write what became of each line, as CSV or pain.002."""
+    write_whole(api_client(api_url, api_key), output, lambda client, out: client.file_outcome(file_id, out, form=form))
 
 
 def submit_as_file(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from temporalio.worker import Worker
 from activities.payment_files import FilePart, PaymentFileActivities
 from ledger.errors import NotFoundError, UnavailableError
 from ledger.ids import file_workflow_id
-from ledger.payment_files import FileKey, FileProgress, FileStatus
+from ledger.payment_files import FileKey, FileProgress, FileStatus, files_queue
 from tests.workflow.conftest import eventually
 from workflows import payment_file
 from workflows.payment_file import PaymentFileWorkflow
@@ -62,12 +63,15 @@ async def _started(environment: WorkflowEnvironment, queue: str) -> WorkflowHand
     return await environment.client.start_workflow(PaymentFileWorkflow.run, key, id=identifier, task_queue=queue)
 
 
-def _worker(environment: WorkflowEnvironment, files: FakeFiles, queue: str) -> Worker:
+@asynccontextmanager
+async def _worker(environment: WorkflowEnvironment, files: FakeFiles, queue: str) -> AsyncIterator[None]:
     activities = PaymentFileActivities(files, files)
-    return Worker(
-        environment.client, task_queue=queue, workflows=[PaymentFileWorkflow], activities=[activities.validate, activities.post],
-        workflow_runner=workflow_runner(),
-    )  # fmt: skip
+    client = environment.client
+    async with (
+        Worker(client, task_queue=queue, workflows=[PaymentFileWorkflow], workflow_runner=workflow_runner()),
+        Worker(client, task_queue=files_queue(queue), activities=[activities.validate, activities.post]),
+    ):
+        yield
 
 
 async def _is_paused(handle: WorkflowHandle[Any, FileProgress]) -> bool:

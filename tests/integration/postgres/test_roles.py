@@ -39,6 +39,7 @@ TABLES = (
     "standing_order",
     "standing_order_change",
     "operator_action",
+    *("payment_file", "payment_file_content", "payment_file_problem", "payment_line", "payment_line_refusal", "payment_file_action"),
     "standing_order_run",
     "transaction",
     "value_date_balance",

@@ -66,13 +66,13 @@ class AsyncFiles(AsyncDocuments):
         """Post no further lines for good; those that are decided stand."""
         return await self._change_file(file_id, "cancel", reason)
 
-    async def file_outcome(self, file_id: str | UUID, out: BinaryIO) -> None:
-        """Write what became of each line, as it arrives.
+    async def file_outcome(self, file_id: str | UUID, out: BinaryIO, *, form: str = "csv") -> None:
+        """Write what became of each line, as it arrives: as ``csv``, or as ``pain.002`` (ISO 20022).
 
         Raises:
             UnavailableError: it broke off; `out` has the part before.
         """
-        await self._write(f"{_path(file_id)}/outcome", {}, out)
+        await self._write(f"{_path(file_id)}/outcome", query(format=form), out)
 
     async def _change_file(self, file_id: str | UUID, action: str, reason: str | None) -> models.File:
         body = {} if reason is None else {"reason": reason}

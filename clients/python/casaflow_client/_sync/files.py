@@ -66,13 +66,13 @@ class Files(Documents):
         """Post no further lines for good; those that are decided stand."""
         return self._change_file(file_id, "cancel", reason)
 
-    def file_outcome(self, file_id: str | UUID, out: BinaryIO) -> None:
-        """Write what became of each line, as it arrives.
+    def file_outcome(self, file_id: str | UUID, out: BinaryIO, *, form: str = "csv") -> None:
+        """Write what became of each line, as it arrives: as ``csv``, or as ``pain.002`` (ISO 20022).
 
         Raises:
             UnavailableError: it broke off; `out` has the part before.
         """
-        self._write(f"{_path(file_id)}/outcome", {}, out)
+        self._write(f"{_path(file_id)}/outcome", query(format=form), out)
 
     def _change_file(self, file_id: str | UUID, action: str, reason: str | None) -> models.File:
         body = {} if reason is None else {"reason": reason}
