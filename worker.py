@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -24,6 +24,7 @@ from activities.casa import CasaActivities
 from activities.exchange_rate import ExchangeRateActivities
 from activities.holds import HoldActivities
 from activities.notification import NotificationActivities
+from activities.payment_files import PaymentFileActivities
 from activities.standing_orders import StandingOrderActivities
 from activities.sweep import SweepActivities
 from infra.kafka.connection import connection_of
@@ -32,11 +33,15 @@ from infra.ledger_watch import LedgerWatch
 from infra.logs import configure_logging
 from infra.metrics import LedgerMetrics
 from infra.metrics_server import served_metrics
+from infra.payment_files.validation import FileValidator
+from infra.postgres.accounts import PostgresAccounts
 from infra.postgres.database import Database
 from infra.postgres.holds import PostgresHolds
 from infra.postgres.ledger import PostgresLedger
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.payment_files import PostgresPaymentFiles
+from infra.postgres.payment_posting import PaymentPosting
 from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.transactions import PostgresTransactions
 from infra.postgres.unsettled import PostgresUnsettled
@@ -47,15 +52,18 @@ from infra.temporal.access import access_of
 from infra.temporal.client import connect
 from infra.temporal.deployment import WorkerDeployment, deployment_config
 from infra.temporal.executions import TransactionExecutions
+from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.sweep_schedule import ensure_sweep_schedule
 from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
+from ledger.payment_files import files_queue
 from ledger.settlements import whole_sweep
 from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
+from workflows.payment_file import PaymentFileWorkflow
 from workflows.runner import workflow_runner
 from workflows.standing_order import StandingOrderWorkflow
 from workflows.sweep import SweepWorkflow
@@ -73,6 +81,8 @@ _log = structlog.get_logger("worker")
 
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=20)
 """How long what runs may go on after SIGTERM or SIGINT. Longer than any single attempt of an activity."""
+FILES_AT_ONCE: Final = 4
+"""Payment files that a worker process reads or posts at one time; further ones wait for their turn."""
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 5.0
 _RELAY_EVERY_SECONDS: Final = 1.0
@@ -120,7 +130,7 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
         client,
         task_queue=settings.task_queue,
         workflows=[
-            *(TransactionWorkflow, HoldWorkflow),
+            *(TransactionWorkflow, HoldWorkflow, PaymentFileWorkflow),
             *([StandingOrderWorkflow] if orders else []),
             *([SweepWorkflow] if sweep is not None else []),
             *beside,
@@ -152,6 +162,17 @@ def transaction_worker(  # noqa: PLR0913  each is a part of its own
     )
 
 
+def file_worker(client: Client, settings: Settings, files: PaymentFileActivities) -> Worker:
+    """A worker that reads and posts payment files, few at one time; the caller starts it."""
+    return Worker(
+        client,
+        task_queue=files_queue(settings.task_queue),
+        activities=[files.validate, files.post],
+        max_concurrent_activities=FILES_AT_ONCE,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Carry transactions until `stop` is set, then finish what runs. Waits for PostgreSQL and Temporal as long as it takes.
 
@@ -165,7 +186,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     try:
         with served_metrics(settings.metrics_address):
             watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
-            await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop)
+            await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop, takes_files=True)
     finally:
         await database.close()
 
@@ -178,7 +199,7 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
     """
     stop = asyncio.Event()
     few = settings.model_copy(update={"workflow_tasks": settings.api_workflow_tasks})
-    carried = _carry(few, services.database, LedgerWatch(LedgerMetrics()), services.temporal.client, stop)
+    carried = _carry(few, services.database, LedgerWatch(LedgerMetrics()), services.temporal.client, stop, takes_files=False)
     task = asyncio.create_task(carried)
     task.add_done_callback(partial(_say_why_it_ended, event="api.carries-no-transactions-any-more"))
     try:
@@ -189,7 +210,13 @@ async def carrying(settings: Settings, services: Services) -> AsyncIterator[None
 
 
 async def _carry(
-    settings: Settings, database: Database, watch: LedgerWatch, client_of: Callable[[], Awaitable[Client]], stop: asyncio.Event
+    settings: Settings,
+    database: Database,
+    watch: LedgerWatch,
+    client_of: Callable[[], Awaitable[Client]],
+    stop: asyncio.Event,
+    *,
+    takes_files: bool,
 ) -> None:
     async with AsyncExitStack() as parts:
         ledger = PostgresLedger(database, watch)
@@ -204,6 +231,8 @@ async def _carry(
             return
         outbox = PostgresOutbox(database)
         registered = PostgresStandingOrders(database)
+        payment_files = PostgresPaymentFiles(database)
+        file_keeper = FileKeeper(payment_files, lambda: _given(client), task_queue=settings.task_queue)
         keeper = StandingOrderKeeper(registered, lambda: _given(client), task_queue=settings.task_queue)
         worker = transaction_worker(
             client,
@@ -225,10 +254,14 @@ async def _carry(
         every_seconds = settings.maintenance_every_seconds
         maintenance = PostgresMaintenance(database, watch)
         relay = EventRelay(outbox, publisher, after_seconds=settings.relay_after_seconds)
+        validator = FileValidator(payment_files, PostgresAccounts(database), settings.waiting_rules, bic=settings.bic)
+        carried = PaymentFileActivities(validator, PaymentPosting(database))
         async with (
             worker,
+            file_worker(client, settings, carried) if takes_files else nullcontext(),
             _upkeep(maintenance, every_seconds=every_seconds),
             _upkeep(keeper, every_seconds=every_seconds),
+            _upkeep(file_keeper, every_seconds=every_seconds),
             _upkeep(relay, every_seconds=_RELAY_EVERY_SECONDS if settings.relay_after_seconds else 0),
             scheduled_sweep(settings, client),
         ):
@@ -276,7 +309,9 @@ async def scheduled_sweep(settings: Settings, client: Client) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def _upkeep(part: PostgresMaintenance | StandingOrderKeeper | EventRelay, *, every_seconds: float) -> AsyncIterator[None]:
+async def _upkeep(
+    part: PostgresMaintenance | StandingOrderKeeper | FileKeeper | EventRelay, *, every_seconds: float
+) -> AsyncIterator[None]:
     """What goes on beside the postings; cut off at the end, since each of its steps is whole."""
     if not every_seconds:
         yield

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.oauth.issuers import OAuthIssuer
 from ledger.approvals import LONGEST_EXPIRY
 from ledger.closings import StatementPeriod
 from ledger.commands import MIN_SECRET_BYTES
@@ -156,6 +157,15 @@ class Settings(BaseSettings):
     event_streams_per_key: int = Field(default=10, ge=1, le=10_000)
     """Of those, the streams of one API key."""
 
+    key_cache_seconds: float = Field(default=5.0, ge=0, le=60)
+    """How long the API lets an API key in without looking it up again, so how soon one that is revoked elsewhere is worthless."""
+    oauth_issuers: tuple[OAuthIssuer, ...] = ()
+    """JSON: issuers of access tokens that are taken beside API keys, each with the fields of :class:`infra.oauth.issuers.OAuthIssuer`:
+    ``[{"issuer": "https://id.bank.example", "audience": "casaflow", "jwks": "https://id.bank.example/jwks"}]``."""
+
+    file_max_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=16 * 1024**3)
+    """How large a payment file may be; a line of CSV has some 60 to 100 bytes."""
+
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
     codec_port: int = Field(default=8081, ge=0, le=65535)
@@ -208,6 +218,8 @@ class Settings(BaseSettings):
     ``{"EUR": "10000.00", "bank-2": {"EUR": "500.00"}}``."""
     approval_expires_in: dt.timedelta = Field(default=dt.timedelta(hours=24), gt=dt.timedelta(0), le=LONGEST_EXPIRY)
     """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
+    bic: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?$")
+    """The bank's BIC (ISO 9362): stands in statements, and tells payments to our own accounts from those that leave. None: neither."""
     time_zone: str = "UTC"
     """The bank's, an IANA name: a requested execution date begins at its midnight."""
     consumer_groups: Annotated[tuple[str, ...], NoDecode] = ALL_GROUPS

@@ -264,6 +264,50 @@ class StandingOrderEndedError(ImpossibleChangeError):
         super().__init__(message, field="status", value=wanted, rule=f"must not change once a standing order is {status}")
 
 
+class DuplicateFileError(ImpossibleChangeError):
+    """A payment file with this content came before, and wasn't rejected."""
+
+    code: ClassVar[str] = "duplicate-file"
+
+    def __init__(self, *, file_id: str) -> None:
+        """Name the earlier file."""
+        self.file_id = file_id
+        message = f"file {file_id} has the same content; look at what became of it"
+        super().__init__(message, field="file_id", value=file_id, rule="must not come twice, unless it was rejected")
+
+
+class FileEndedError(ImpossibleChangeError):
+    """A payment file that is over takes no change."""
+
+    code: ClassVar[str] = "file-ended"
+
+    def __init__(self, *, file_id: str, status: str, wanted: str) -> None:
+        self.file_id = file_id
+        self.status = status
+        message = f"file {file_id} is {status}: too late to {wanted} it"
+        super().__init__(message, field="status", value=wanted, rule=f"must not change once a file is {status}")
+
+
+class FileTooLargeError(CasaflowError):
+    """A payment file is larger than the setting allows."""
+
+    code: ClassVar[str] = "file-too-large"
+
+    def __init__(self, *, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        super().__init__(f"a payment file has {most_bytes} bytes at most; split it")
+
+
+class UnreadableFormatError(CasaflowError):
+    """Payment files of this media type can't be read here."""
+
+    code: ClassVar[str] = "unsupported-media-type"
+
+    def __init__(self, *, media_type: str, known: str) -> None:
+        self.media_type = media_type
+        super().__init__(f"payment files are {known}, not {_shown(media_type)}")
+
+
 class MessageNotDeadError(ConflictError):
     """Only a message that nothing more is tried for can be replayed."""
 
@@ -282,13 +326,13 @@ class ForbiddenError(CasaflowError):
 
 
 class MissingScopeError(ForbiddenError):
-    """The API key has no scope for this."""
+    """The API key, or the token, has no scope for this."""
 
     code: ClassVar[str] = "missing-scope"
 
     def __init__(self, *, scope: str) -> None:
         self.scope = scope
-        super().__init__(f"this needs an API key with the scope {scope}")
+        super().__init__(f"this needs an API key, or a token, with the scope {scope}")
 
 
 class SamePrincipalError(ForbiddenError):

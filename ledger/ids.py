@@ -59,6 +59,17 @@ def parse_account_id(value: object, *, field: str) -> str:
     return value
 
 
+def document_id(tenant: str, account_id: str, what: str) -> str:
+    """The id of a document about an account: the same whenever the same is written again. 32 characters, for ISO 20022's Max35Text.
+
+    Args:
+        tenant: whose account.
+        account_id: which.
+        what: tells it from other documents about the account.
+    """
+    return _derived("document", tenant, account_id, what).replace("-", "")
+
+
 def workflow_id(tenant: str, transaction_id: str) -> str:
     """The id of the Temporal workflow that carries a transaction."""
     return f"transaction-{tenant}-{transaction_id}"
@@ -85,6 +96,17 @@ def transaction_of_workflow(identifier: str) -> tuple[str, str]:
 def entry_transaction_id(tenant: str, account_id: str, entry_id: str) -> str:
     """The transaction id of one line of a file of entries: the same line is the same transaction, however often it is submitted."""
     return _derived("entry", tenant, account_id, entry_id)
+
+
+def payment_transaction_id(tenant: str, source: str, number: int) -> str:
+    """The transaction id of a line of a payment file that gives none.
+
+    Args:
+        tenant: whose file it is.
+        source: what the same payments have in common, however often they are sent: the file's message id, or the hash of its content.
+        number: of the line.
+    """
+    return _derived("payment", tenant, source, str(number))
 
 
 def key_transaction_id(tenant: str, principal: str, idempotency_key: str) -> str:
@@ -118,6 +140,11 @@ def standing_order_transaction_id(tenant: str, order_id: str, due_date: dt.date,
 def hold_workflow_id(tenant: str, hold_id: str) -> str:
     """The id of the Temporal workflow that watches a hold."""
     return f"hold-{tenant}-{hold_id}"
+
+
+def file_workflow_id(tenant: str, file_id: str) -> str:
+    """The id of the Temporal workflow that carries a payment file."""
+    return f"file-{tenant}-{file_id}"
 
 
 def standing_order_schedule_id(tenant: str, order_id: str) -> str:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
     from ledger.commands import OperatorAction
     from ledger.decisions import Decision
     from ledger.events import Event
     from ledger.holds import Hold, HoldRequest
+    from ledger.payment_files import FileKey, FileProgress
     from ledger.postings import LinkedPosting, Posting
     from ledger.rates import ExchangeRate
     from ledger.requests import TransactionRequest
@@ -267,6 +268,41 @@ class OrderKeeper(Protocol):
         Raises:
             NotFoundError: the register has no such order.
             UnavailableError: a part did not answer; keep it again.
+        """
+        ...
+
+
+class PaymentFileReader(Protocol):
+    """Validates payment files."""
+
+    async def validate(self, key: FileKey, *, beat: Callable[[int], None]) -> FileProgress:
+        """Find all problems of a file, and have it posted or rejected; one that is validated stays as it is.
+
+        Args:
+            key: which file.
+            beat: told how many lines were read, again and again.
+
+        Raises:
+            NotFoundError: there is no such file.
+            UnavailableError: the database did not answer; validate it again.
+        """
+        ...
+
+
+class PaymentFilePosting(Protocol):
+    """Posts the lines of payment files. Safe to repeat, and in several processes at once."""
+
+    async def post_some(self, key: FileKey, *, at_most: int, beat: Callable[[int], None]) -> FileProgress:
+        """Post lines until so many are decided, or the file is paused or over.
+
+        Args:
+            key: which file.
+            at_most: lines.
+            beat: told how many lines are decided, again and again.
+
+        Raises:
+            NotFoundError: there is no such file.
+            UnavailableError: the outcome of the last lines is unknown; go on.
         """
         ...
 

@@ -31,7 +31,8 @@ _ASKED_FOR_SINCE: Final[dict[str, Any]] = {
     "override": {"reason"},  # who gave it is left out, as who submitted the request is
 }
 """Fields that came after the first version of the fingerprint."""
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+canonical_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""What a fingerprint is the hash of."""
 
 
 class TransactionKind(StrEnum):
@@ -235,4 +236,4 @@ class TransactionRequest(BaseModel):
         # Only where they are asked for, so that a request without them keeps the fingerprint that it always had.
         if not self.is_plain:
             content |= self.model_dump(mode="json", exclude_defaults=True, include=_ASKED_FOR_SINCE)
-        return hashlib.sha256(_CANONICAL(content).encode()).hexdigest()
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
+from ledger.money import Money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,6 +180,10 @@ class StatementEntry(BaseModel):
     def signed_amount(self) -> int:
         """What it adds to the balance."""
         return self.amount if self.direction is EntryDirection.CREDIT else -self.amount
+
+    def money(self, currency: str) -> Money:
+        """Its amount, in the account's currency."""
+        return Money(minor_units=self.amount, currency=currency)
 
 
 class StatementLine(StatementEntry):

@@ -52,12 +52,20 @@ class ApprovalThresholds:
         An amount in a currency without a threshold, to or from an account whose currency has one, needs an approval whatever it is: what it
         comes to isn't known before there is a rate, and choosing a currency must not be a way around the threshold.
         """
-        thresholds = {**self.everywhere, **self.of_tenant.get(request.tenant, {})}
-        own = thresholds.get(request.amount.currency)
-        if own is not None:
-            return request.amount.minor_units > own
+        thresholds = self._of(request.tenant)
+        if request.amount.currency in thresholds:
+            return self.demands_of(request.tenant, request.amount)
         sides = (request.debtor, request.creditor, *(share.account for share in request.shares))
         return any(account is not None and account.currency in thresholds for account in sides)
+
+    def demands_of(self, tenant: str, amount: Money) -> bool:
+        """Whether a second person has to approve a transaction of this amount between accounts of its currency."""
+        threshold = self._of(tenant).get(amount.currency)
+        return threshold is not None and amount.minor_units > threshold
+
+    def _of(self, tenant: str) -> Mapping[str, int]:
+        own = self.of_tenant.get(tenant)
+        return {**self.everywhere, **own} if own else self.everywhere
 
 
 def _amounts(written: Mapping[str, str], field_name: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
+from casaflow_client import AsyncClient, Patience
 from rich.table import Table
 
 from infra.settings import DEFAULT_TENANT
@@ -19,7 +20,6 @@ from infra.stack.control import ensure_up
 from ledger.ids import entry_transaction_id, workflow_id
 from starter.check import CheckReport, run_check
 from starter.cli import reports
-from starter.client import ApiClient
 from starter.posting import Order, Tally, post_all
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def run_demo(settings: Settings, *, in_flight: int, as_json: bool) -> bool:
 
     say(f"casaflow demo: real PostgreSQL, Temporal and Kafka, in {settings.home.absolute()}")
     info = ensure_up(settings.home, say)
-    client = ApiClient(info.api, info.api_key, connections=in_flight, on_wait=say)
+    client = AsyncClient(info.api, info.api_key, connections=in_flight, patience=Patience(seconds=None, on_wait=say))
     outcome = asyncio.run(reports.submit_with_progress(client, SAMPLE, tenant=DEFAULT_TENANT, in_flight=in_flight, open_accounts=True))
     story = asyncio.run(_tell(info, in_flight))
     checked = asyncio.run(run_check(_settings_of(settings, info)))
@@ -132,11 +132,11 @@ def _settings_of(settings: Settings, info: StackInfo) -> Settings:
 async def _tell(info: StackInfo, in_flight: int) -> _Story:
     """Open and fund an account in each currency, convert between them, and show two refusals."""
     story = _Story(Tally(), Tally(), Tally(), [])
-    async with ApiClient(info.api, info.api_key, connections=in_flight) as client:
+    async with AsyncClient(info.api, info.api_key, connections=in_flight) as client:
         for currency in _FUNDS:
             await client.open_account({"account_id": _account(currency), "currency": currency})
         await client.open_account({"account_id": _FROZEN, "currency": "EUR"})
-        await client.change_account(_FROZEN, "freeze")
+        await client.freeze(_FROZEN)
         orders = [
             _order(f"fund {currency}", creditor=_account(currency), amount=funds, currency=currency) for currency, funds in _FUNDS.items()
         ]
@@ -148,7 +148,7 @@ async def _tell(info: StackInfo, in_flight: int) -> _Story:
         ]
         with reports.progress("cross-currency transfers", len(orders)) as done:
             await post_all(client, orders, in_flight=in_flight, tally=story.conversions, on_done=done)
-        story.transfers = [await client.transaction(order.body["transaction_id"]) for order in orders]
+        story.transfers = [(await client.transaction(order.body["transaction_id"])).content for order in orders]
         orders = [
             _order("more than there is", debtor=_account("GBP"), amount="1000000.00", currency="GBP"),
             _order("to a frozen account", debtor=_account("EUR"), creditor=_FROZEN, amount="25.00", currency="EUR"),

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from casaflow_client import ConflictError, NotFoundError
+
 from ledger.money import Money
-from starter.client import ApiError
 from starter.entries import AccountHistory, FileError, FileSummary, read_entries, summarise
 from starter.posting import Order, OrderConflictError, Tally, post_all
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from starter.client import ApiClient
+    from casaflow_client import AsyncClient
 
 ACCOUNTS_AT_ONCE: Final = 16
 
@@ -54,7 +55,7 @@ class Outcome:
 
 
 async def submit_file(
-    client: ApiClient,
+    client: AsyncClient,
     path: Path,
     *,
     tenant: str,
@@ -96,7 +97,7 @@ def orders_of(path: Path, tenant: str) -> Iterator[Order]:
         yield Order(body=entry.transaction(tenant), accounts=(entry.account_id,), label=f"line {entry.line}")
 
 
-async def prepare_accounts(client: ApiClient, histories: Collection[AccountHistory], *, open_accounts: bool) -> int:
+async def prepare_accounts(client: AsyncClient, histories: Collection[AccountHistory], *, open_accounts: bool) -> int:
     """Find the accounts, and open those that are missing; returns how many were opened.
 
     Raises:
@@ -108,13 +109,13 @@ async def prepare_accounts(client: ApiClient, histories: Collection[AccountHisto
         async with slots:
             try:
                 found = await client.account(history.account_id)
-            except ApiError as error:
-                if error.problem_code != "not-found" or not open_accounts:
+            except NotFoundError:
+                if not open_accounts:
                     raise
             else:
-                if found["currency"] != history.currency:
-                    detail = f"account {history.account_id} is kept in {found['currency']}, the file has {history.currency}"
-                    raise ApiError({"code": "account-conflict", "detail": detail}, 409)
+                if found.currency != history.currency:
+                    detail = f"account {history.account_id} is kept in {found.currency}, the file has {history.currency}"
+                    raise ConflictError({"code": "account-conflict", "detail": detail}, 409)
                 return False
             await client.open_account(account_body(history))
             return True
@@ -128,7 +129,7 @@ def account_body(history: AccountHistory) -> dict[str, Any]:
     return {"account_id": history.account_id, "currency": history.currency, "kind": "current", "overdraft_limit": limit}
 
 
-async def compare(client: ApiClient, histories: Collection[AccountHistory]) -> list[ComparedBalance]:
+async def compare(client: AsyncClient, histories: Collection[AccountHistory]) -> list[ComparedBalance]:
     """The accounts' ledger balances beside their last running totals."""
     slots = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
 
@@ -136,6 +137,6 @@ async def compare(client: ApiClient, histories: Collection[AccountHistory]) -> l
         async with slots:
             balance = await client.balance(history.account_id)
         expected = Money(minor_units=history.running_total, currency=history.currency).decimal_string
-        return ComparedBalance(history.account_id, history.currency, history.entries, str(balance["ledger"]), expected)
+        return ComparedBalance(history.account_id, history.currency, history.entries, balance.ledger, expected)
 
     return list(await asyncio.gather(*(one(history) for history in histories)))

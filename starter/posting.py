@@ -7,14 +7,15 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from starter.client import ApiError
+from casaflow_client import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from starter.client import ApiClient
+    from casaflow_client import AsyncClient
 
 WAIT_SECONDS: Final = 30
 """How long one request waits for its outcome before it asks again."""
@@ -97,7 +98,7 @@ class Tally:
         }
 
 
-async def post_all(client: ApiClient, orders: Iterable[Order], *, in_flight: int, tally: Tally, on_done: Callable[[], None]) -> None:
+async def post_all(client: AsyncClient, orders: Iterable[Order], *, in_flight: int, tally: Tally, on_done: Callable[[], None]) -> None:
     """Post transactions, and wait until each has its outcome.
 
     Args:
@@ -137,7 +138,7 @@ async def post_all(client: ApiClient, orders: Iterable[Order], *, in_flight: int
 class _Run:
     """The transactions in flight, and for each account the last one that was begun."""
 
-    def __init__(self, client: ApiClient, in_flight: int, tally: Tally, on_done: Callable[[], None]) -> None:
+    def __init__(self, client: AsyncClient, in_flight: int, tally: Tally, on_done: Callable[[], None]) -> None:
         self._client = client
         self._tally = tally
         self._on_done = on_done
@@ -198,13 +199,14 @@ class _Run:
             self.failure = failure
 
 
-async def _post(client: ApiClient, order: Order, tally: Tally) -> None:
+async def _post(client: AsyncClient, order: Order, tally: Tally) -> None:
     """Submit, and ask again until the outcome is final or an operator has to act; the id makes asking again safe."""
     started = time.monotonic()
     repeated: bool | None = None
     while True:
-        transaction, was_known = await client.submit(order.body, wait_seconds=WAIT_SECONDS)
-        repeated = was_known if repeated is None else repeated
+        answer = await client.submit(order.body, wait_seconds=WAIT_SECONDS)
+        transaction = answer.content
+        repeated = answer.http_status == HTTPStatus.OK if repeated is None else repeated
         if transaction["status"] != "processing":
             tally.add(transaction, repeated=repeated, milliseconds=(time.monotonic() - started) * 1000)
             return

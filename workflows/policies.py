@@ -93,3 +93,10 @@ SWEEPING_RETRY: Final = RetryPolicy(
     non_retryable_error_types=NON_RETRYABLE_TYPES,
 )
 """A few attempts: the next sweep looks again."""
+
+FILE_ATTEMPT: Final = timedelta(hours=2)
+"""The longest that one attempt to validate a payment file, or to post a part of one, may run."""
+FILE_HEARTBEAT: Final = timedelta(seconds=15)
+"""A worker that was killed is missed after so long. Between two heartbeats lies one database transaction; and a second attempt, beside one
+that is only slow, does no harm."""
+FILE_RETRY: Final = _FOR_AS_LONG_AS_IT_TAKES

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ledger.commands import Command, OperatorAction
     from ledger.decisions import Decision
     from ledger.holds import Hold, HoldRequest
+    from ledger.payment_files import FileProgress
     from ledger.postings import Posting
     from ledger.requests import TransactionRequest
     from ledger.results import TransactionResult
@@ -336,3 +337,16 @@ def with_refused_cancels(details: str, refused: int) -> str:
 
 def _leg_line(decision: Decision) -> str:
     return f"- {decision.leg} {decision.amount}, account `{decision.account_id}`: {decision.outcome}"
+
+
+def attributes_of_file(progress: FileProgress) -> list[SearchAttributeUpdate[str]]:
+    """How a payment file stands; ``paused`` while it is."""
+    return [_STATUS.value_set("paused" if progress.paused and not progress.final else progress.status.value)]
+
+
+def file_details(progress: FileProgress) -> str:
+    """Markdown that says how far a payment file is."""
+    decided = progress.completed + progress.rejected
+    state = "Paused" if progress.paused and not progress.final else progress.status.capitalize()
+    counts = f"{progress.completed:,} completed, {progress.rejected:,} rejected"
+    return f"### {state}\n\n{decided:,} of {progress.lines:,} lines are decided: {counts}."

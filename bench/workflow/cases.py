@@ -112,9 +112,9 @@ class Case:
                 "amount": request.amount.decimal_string,
                 "currency": request.amount.currency,
             }
-            answer, _ = await system.http.submit(body, wait_seconds=WAIT_SECONDS)
-            if answer["status"] != TransactionStatus.COMPLETED:
-                message = f"the API answered {answer}"
+            answer = await system.http.submit(body, wait_seconds=WAIT_SECONDS)
+            if answer.status != "completed":
+                message = f"the API answered {answer.content}"
                 raise BenchError(message)
 
         return {Side.EMPTY: empty, Side.PLAIN: plain, Side.HTTP: over_http}.get(self.side, casaflow)

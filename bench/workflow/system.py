@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
+from casaflow_client import AsyncClient
 from sqlalchemy import text
 
 from bench.ledger.server import BenchError
@@ -29,7 +30,6 @@ from infra.rates import open_rates
 from infra.relay import EventRelay
 from infra.settings import Settings
 from infra.stack import control
-from starter.client import ApiClient
 from starter.submit import TemporalConnection, TransactionStarter
 from worker import transaction_worker
 
@@ -59,7 +59,7 @@ class System:
     """Posts transfers leg by leg."""
     database: Database
     outbox: PostgresOutbox
-    http: ApiClient
+    http: AsyncClient
     dbos: asyncio.subprocess.Process
 
     async def all_published(self) -> None:
@@ -153,7 +153,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
             rates=open_rates(settings),
             beside=(EmptyWorkflow, PlainWorkflow),
         )
-        http = await parts.enter_async_context(ApiClient(info.api, info.api_key))
+        http = await parts.enter_async_context(AsyncClient(info.api, info.api_key))
         await parts.enter_async_context(worker)
         recorded = PostgresTransactions(database)
         starter = TransactionStarter(temporal, recorded, task_queue=settings.task_queue)

@@ -25,13 +25,29 @@ from starter.api.openapi import document
 
 _PACKAGE: Final = Path(__file__).parent / "casaflow_client"
 _HEADER: Final = '"""The models of requests and answers, made of the API\'s OpenAPI document by ``clients/python/generate.py``."""'
+_METHODS: Final = (
+    "Transport",
+    "Accounts",
+    "Transactions",
+    "Holds",
+    "StandingOrders",
+    "Reports",
+    "Documents",
+    "Files",
+    "Events",
+    "Administration",
+)
 _SYNCHRONOUS: Final = {
     "AsyncClient": "Client",
     "AsyncIterator": "Iterator",
+    "AsyncGenerator": "Generator",
+    "aiter_lines": "iter_lines",
+    "aiter_bytes": "iter_bytes",
+    "aread": "read",
     "async_sleep": "sleep",
     "aclose": "close",
     "_async": "_sync",
-    **{f"Async{name}": name for name in ("Transport", "Accounts", "Transactions", "Holds", "StandingOrders", "Reports")},
+    **{f"Async{name}": name for name in _METHODS},
 }
 
 _LEFT_OUT: Final = frozenset(

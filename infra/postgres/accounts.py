@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.rows import dict_row
 from sqlalchemy import text
 
+from infra.postgres.json import to_jsonb
 from infra.postgres.locked_accounts import Opening
 from ledger.accounts import Account, AccountRules, Balance
 from ledger.errors import AccountConflictError, InvalidInputError, NotFoundError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.database import Database
     from ledger.accounts import AccountKind, AccountState
+    from ledger.principals import Actor
     from ledger.rules import StatusChange
 
 _COLUMNS: Final = (
@@ -35,7 +37,11 @@ _INSERT = text(f"""
         INSERT INTO account (tenant, account_id, currency, kind, {", ".join(_RULES)})
         VALUES (:tenant, :account_id, :currency, :kind, {", ".join(f":{name}" for name in _RULES)})
         ON CONFLICT DO NOTHING
-        RETURNING {_COLUMNS})
+        RETURNING {_COLUMNS}),
+    noted AS (
+        INSERT INTO administrative_act (tenant, by, key_id, address, action, subject, detail)
+        SELECT tenant, :by, :key_id, :address, 'account.opened', 'account ' || account_id, CAST(:detail AS jsonb)
+          FROM opened WHERE CAST(:by AS text) IS NOT NULL)
     SELECT {_COLUMNS} FROM opened CROSS JOIN LATERAL open_online_row(tenant, account_id)
 """)  # noqa: S608  the columns are a constant of this module
 _OPENED_WITH = text("SELECT opened_with FROM account WHERE tenant = :tenant AND account_id = :account_id")
@@ -47,6 +53,7 @@ _BALANCE = text("""
 # Whoever changes an account's rules takes the online row, then the rules lock alone: debits wait for the first, credits for the second.
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _LOCK: Final = "SELECT lock_account(%s, %s)"
+_ACTOR: Final = "SELECT set_config('casaflow.key_id', %s, true), set_config('casaflow.address', %s, true)"
 _EXPIRE_HOLDS: Final = "SELECT due FROM expire_holds(NULL, %s, %s)"
 _READ: Final = f"SELECT {_COLUMNS} FROM account WHERE tenant = %s AND account_id = %s"  # noqa: S608
 _TIME_ZONE_IS_KNOWN: Final = "SELECT time_zone_is_known(%s)"
@@ -69,7 +76,14 @@ class PostgresAccounts:
         self._database = database
 
     async def open_account(
-        self, *, tenant: str, account_id: str, currency: str, kind: AccountKind, rules: AccountRules = _NO_RULES
+        self,
+        *,
+        tenant: str,
+        account_id: str,
+        currency: str,
+        kind: AccountKind,
+        rules: AccountRules = _NO_RULES,
+        actor: Actor | None = None,
     ) -> tuple[Account, bool]:
         """Open an account, or find it opened with the same content.
 
@@ -79,6 +93,7 @@ class PostgresAccounts:
             currency: ISO 4217 code; never changes.
             kind: current, savings or internal.
             rules: what its legs are decided by, until they are changed.
+            actor: who opens it, who is recorded; None: a benchmark, or a test.
 
         Returns:
             The account as it is now, and whether this call opened it.
@@ -89,12 +104,18 @@ class PostgresAccounts:
             UnavailableError: the database did not answer.
         """
         content = {"tenant": tenant, "account_id": account_id, "currency": currency, "kind": kind, **rules.model_dump()}
+        act = {
+            "by": actor.name if actor is not None else None,
+            "key_id": actor.key_id if actor is not None else None,
+            "address": actor.address if actor is not None else None,
+            "detail": to_jsonb({"after": {name: value for name, value in content.items() if name not in {"tenant", "account_id"}}}),
+        }
 
         async def work(connection: AsyncConnection) -> tuple[Account, bool]:
             if rules.time_zone != _NO_RULES.time_zone:
                 known = await connection.execute(_IS_TIME_ZONE, {"time_zone": rules.time_zone})
                 _check_time_zone(rules.time_zone, is_known=known.scalar_one())
-            inserted = (await connection.execute(_INSERT, content)).mappings().one_or_none()
+            inserted = (await connection.execute(_INSERT, {**content, **act})).mappings().one_or_none()
             if inserted is not None:
                 return Account.model_validate(dict(inserted)), True
             account = (await _find(connection, tenant, [account_id]))[account_id]
@@ -139,7 +160,7 @@ class PostgresAccounts:
 
         return await self._database.run_statement(work)
 
-    async def change_status(self, tenant: str, account_id: str, change: StatusChange, *, by: str) -> Account:
+    async def change_status(self, tenant: str, account_id: str, change: StatusChange, *, by: str, actor: Actor | None = None) -> Account:
         """Freeze, unfreeze, make dormant or reactivate. Legs in flight are decided before it or after it, never in between.
 
         Args:
@@ -147,6 +168,7 @@ class PostgresAccounts:
             account_id: its id.
             change: what to do.
             by: the principal who does it.
+            actor: with which key, and from where; None: neither is recorded.
 
         Raises:
             NotFoundError: there is no such account.
@@ -154,9 +176,11 @@ class PostgresAccounts:
             AccountFrozenError: it is frozen, and the change isn't about that.
             UnavailableError: the outcome is unknown; change it again.
         """
-        return await self._change(tenant, account_id, lambda account, _: after_status_change(account, change), by=by)
+        return await self._change(tenant, account_id, lambda account, _: after_status_change(account, change), by=by, actor=actor)
 
-    async def change_rules(self, tenant: str, account_id: str, changes: Mapping[str, int | str | None], *, by: str) -> Account:
+    async def change_rules(
+        self, tenant: str, account_id: str, changes: Mapping[str, int | str | None], *, by: str, actor: Actor | None = None
+    ) -> Account:
         """Give an account other rules. What was decided before stays decided, whatever the new rules say of it.
 
         Args:
@@ -164,6 +188,7 @@ class PostgresAccounts:
             account_id: its id.
             changes: new values, in minor units where they are amounts, by the fields of :class:`ledger.accounts.AccountRules`.
             by: the principal who does it.
+            actor: with which key, and from where; None: neither is recorded.
 
         Raises:
             NotFoundError: there is no such account.
@@ -174,9 +199,11 @@ class PostgresAccounts:
         """
         if "time_zone" in changes:
             await self._check_time_zone(str(changes["time_zone"]))
-        return await self._change(tenant, account_id, lambda account, state: after_rules_change(account, state, changes), by=by)
+        return await self._change(
+            tenant, account_id, lambda account, state: after_rules_change(account, state, changes), by=by, actor=actor
+        )
 
-    async def close(self, tenant: str, account_id: str, *, by: str) -> Account:
+    async def close(self, tenant: str, account_id: str, *, by: str, actor: Actor | None = None) -> Account:
         """Close an account that has no money, no hold and no open transaction. Closing a closed account changes nothing.
 
         Raises:
@@ -195,17 +222,19 @@ class PostgresAccounts:
                 before, state = await _read_locked(driver, tenant, account_id)
             (open_transactions,) = await counted.fetchone() or (0,)
             after = after_close(before, state, open_transactions=open_transactions)
-            return await _store(driver, before, after, by=by)
+            return await _store(driver, before, after, by=by, actor=actor)
 
         return await self._database.run_on_driver(work)
 
-    async def _change(self, tenant: str, account_id: str, decide: Callable[[Account, AccountState], Account], *, by: str) -> Account:
+    async def _change(
+        self, tenant: str, account_id: str, decide: Callable[[Account, AccountState], Account], *, by: str, actor: Actor | None
+    ) -> Account:
         async def work(driver: psycopg.AsyncConnection[Any]) -> Account:
             async with driver.pipeline():
                 await driver.execute(_BEGIN)
                 await driver.execute(_LOCK, [tenant, account_id])
                 before, state = await _read_locked(driver, tenant, account_id)
-            return await _store(driver, before, decide(before, state), by=by)
+            return await _store(driver, before, decide(before, state), by=by, actor=actor)
 
         return await self._database.run_on_driver(work)
 
@@ -237,10 +266,12 @@ async def _read_locked(driver: psycopg.AsyncConnection[Any], tenant: str, accoun
     return Account.model_validate(row), opened.state
 
 
-async def _store(driver: psycopg.AsyncConnection[Any], before: Account, after: Account, *, by: str) -> Account:
+async def _store(driver: psycopg.AsyncConnection[Any], before: Account, after: Account, *, by: str, actor: Actor | None) -> Account:
     if after == before:
         return before
     async with driver.pipeline():
+        if actor is not None:
+            await driver.execute(_ACTOR, [actor.key_id or "", actor.address or ""])
         await driver.execute(_CHANGE, {**after.model_dump(), "changed_by": by})
         await driver.execute("COMMIT")
     return after

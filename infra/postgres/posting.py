@@ -14,11 +14,13 @@ import psycopg
 
 from infra.postgres.account_states import account_state
 from infra.postgres.json import from_jsonb, to_jsonb
+from infra.postgres.plain_lines import PlainLine, PlainStory
 from infra.postgres.transactions import decision_from_row
 from ledger.accounts import (
     AccountState,
     credit_refusal,
     credit_status_refusal,
+    debit_refusal,
     debit_status_refusal,
     funds_refusal,
     limit_refusal,
@@ -139,7 +141,13 @@ class RecordedBefore:
     request: TransactionRequest
 
 
-Answer = Decision | TransactionResult | RecordedBefore
+@dataclass(frozen=True)
+class SimplyPosted:
+    """The answer to a plain line that is posted: there is nothing to say of it that its row doesn't."""
+
+
+SIMPLY_POSTED: Final = SimplyPosted()
+Answer = Decision | TransactionResult | RecordedBefore | SimplyPosted
 
 
 @dataclass
@@ -186,6 +194,13 @@ class _Records:
     holds: list[tuple[str, ...]] = field(default_factory=list)
     events: list[tuple[str, ...]] = field(default_factory=list)
 
+    def add(self, story: PlainStory) -> None:
+        """Add a plain line."""
+        decisions, gl, events = story.rows()
+        self.decisions += decisions
+        self.gl += gl
+        self.events += events
+
     def arguments(self) -> list[list[str]]:
         """The columns of each table.
 
@@ -212,7 +227,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 async def post_batch(
     driver: psycopg.AsyncConnection[Any],
-    bundles: Sequence[Bundle],
+    bundles: Sequence[Bundle | PlainLine],
     *,
     look_up: bool,
     commit: bool,
@@ -222,7 +237,7 @@ async def post_batch(
 
     Args:
         driver: a connection in autocommit mode, or, without `commit`, one whose transaction somebody else ends.
-        bundles: what to post.
+        bundles: what to post; plain lines without a look-up only.
         look_up: whether to look first for what was recorded of them; without it a repeat comes as OvertakenError.
         commit: begin and end the database transaction here.
         decided: called when nothing but recording and committing is left to do: whoever opens the same accounts now will wait in the
@@ -263,9 +278,14 @@ class _Named:
     originals: dict[_TransactionKey, None] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, bundles: Sequence[Bundle]) -> _Named:
+    def by(cls, bundles: Sequence[Bundle | PlainLine]) -> _Named:
         named = cls()
         for bundle in bundles:
+            if isinstance(bundle, PlainLine):
+                for account_id, is_debited in bundle.accounts:
+                    key = (bundle.file.tenant, account_id)
+                    named.accounts[key] = is_debited or named.accounts.get(key, False)
+                continue
             request = bundle.request
             for leg, account_id in zip(bundle.legs, bundle.account_ids, strict=True):
                 key = (request.tenant, account_id)
@@ -277,9 +297,15 @@ class _Named:
         return named
 
 
-async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle], *, look_up: bool, begin: bool) -> _Opened:
+async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle | PlainLine], *, look_up: bool, begin: bool) -> _Opened:
     named = _Named.by(bundles)
-    places = [(place, number) for place, bundle in enumerate(bundles) for number in range(len(bundle.legs))] if look_up else []
+    keys = [
+        ((place, number), _leg_key(bundle, number))
+        for place, bundle in enumerate(bundles if look_up else ())
+        if isinstance(bundle, Bundle)
+        for number in range(len(bundle.legs))
+    ]
+    places = [place for place, _ in keys]
     async with driver.pipeline():
         if begin:
             await driver.execute(_BEGIN)
@@ -289,7 +315,7 @@ async def _open(driver: psycopg.AsyncConnection[Any], bundles: Sequence[Bundle],
             await driver.execute(_LOCK_ORIGINALS, _transposed(named.originals, 2))
         originals = await driver.execute(_OPEN_ORIGINALS, _transposed(named.originals, 2)) if named.originals else None
         # Last, after all locks were granted, so that it sees what others committed meanwhile.
-        known = await driver.execute(_KNOWN_LEGS, _transposed([_leg_key(bundles[i], n) for i, n in places], 4)) if places else None
+        known = await driver.execute(_KNOWN_LEGS, _transposed([key for _, key in keys], 4)) if places else None
     rows = await accounts.fetchall()
     return _Opened(
         states={(row[0], row[1]): account_state(row) for row in rows},
@@ -376,10 +402,15 @@ class _Batch:
         """By hold: what its captures sum to, and the status that the last one leaves."""
         self._transactions: list[tuple[str, ...]] = []
         self._later: list[tuple[str, ...]] = []
-        self._decided: list[tuple[_Story, TransactionStatus, Refusal | None]] = []
+        self._decided: list[tuple[_Story | PlainStory, TransactionStatus, Refusal | None]] = []
 
-    def answer(self, place: int, bundle: Bundle) -> Answer | CasaflowError:
+    def answer(self, place: int, bundle: Bundle | PlainLine) -> Answer | CasaflowError:
         """Decide a bundle, or find what stands of it."""
+        if isinstance(bundle, PlainLine):
+            if self._simply_posted(bundle):
+                return SIMPLY_POSTED
+            request = bundle.request()
+            bundle = Bundle(request, bundle.legs(request), linked=request.linked)
         known = self._opened.known.get((place, 0))
         if known is not None and known.fingerprint != bundle.fingerprint:
             return TransactionConflictError(transaction_id=bundle.request.transaction_id)
@@ -393,6 +424,33 @@ class _Batch:
             if standing is not None:
                 return standing
         return self._decide(bundle, later=known is not None or (bool(bundle.legs[0].earlier) and not self._opened.looked_up))
+
+    def _simply_posted(self, line: PlainLine) -> bool:
+        """Post a plain line, if nothing speaks against it; otherwise it is for the rules to say what."""
+        tenant, clock = line.file.tenant, self._clock
+        debtor, creditor = self._states.get((tenant, line.debtor or "")), self._states.get((tenant, line.creditor or ""))
+        debited_at = credited_at = ""
+        after: AccountState | None = None
+        if line.debtor is not None:
+            if debtor is None or debtor.currency != line.currency or debit_refusal(debtor, line.amount) is not None:
+                return False
+            clock += _MICROSECOND
+            after, debited_at = debtor.after_debit(line.amount), clock.isoformat()
+        if line.creditor is not None:
+            if creditor is None or creditor.currency != line.currency or credit_refusal(creditor, line.amount) is not None:
+                return False
+            clock += _MICROSECOND
+            credited_at = clock.isoformat()
+            if creditor.locked:
+                self._states[tenant, line.creditor] = creditor.after_credit(line.amount)
+        if after is not None and line.debtor is not None:
+            key = (tenant, line.debtor)
+            self._states[key] = after
+            self._debited[key] = self._debited.get(key, 0) + line.amount
+        self._clock = clock
+        self._transactions.append(line.transaction_row(credited_at or debited_at))
+        self._decided.append((PlainStory(line, after, debited_at, credited_at), TransactionStatus.COMPLETED, None))
+        return True
 
     @property
     def decided_any(self) -> bool:
@@ -413,7 +471,10 @@ class _Batch:
                 records.transactions, records.later = self._transactions, self._later
                 records.originals = [(*row, str(amount)) for row, amount in self._taken_back.items()]
             for story, status, reason in part:
-                story.write(records, status, reason)
+                if isinstance(story, PlainStory):
+                    records.add(story)
+                else:
+                    story.write(records, status, reason)
             if is_last:
                 records.balances = [self._balance_row(key, debited) for key, debited in self._debited.items()]
                 records.holds = [(*key, str(captured), status) for key, (captured, status) in self._captured.items()]

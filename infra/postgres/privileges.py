@@ -46,6 +46,11 @@ _PREFERENCE: Final = "accounts email webhook_url webhook_secrets wishes enabled 
 _MESSAGE: Final = (
     "message_id tenant event_id transaction_id customer_id channel kind endpoint address subject body body_html not_before created_at"
 )
+_PAYMENT_FILE: Final = "message_id header status paused lines next_line completed rejected problems reason_code reason_detail finished_at"
+_PAYMENT_LINE: Final = (
+    "tenant file_id number place transaction_id debtor creditor amount currency settlement end_to_end_id reference remittance_information "
+    "value_date metadata instruction"
+)
 
 WRITABLE_COLUMNS: Final = {
     key: frozenset(columns.split())
@@ -55,8 +60,9 @@ WRITABLE_COLUMNS: Final = {
         ("event_outbox", "INSERT"): _EVENT,
         ("event_outbox", "UPDATE"): "published_at",
         ("idempotency_key", "INSERT"): "tenant principal idempotency_key request_hash transaction_id",
-        ("api_key", "INSERT"): "key_id tenant principal scopes secret_hash",
-        ("api_key", "UPDATE"): "revoked_at",
+        ("api_key", "INSERT"): "key_id tenant principal scopes secret_hash expires_at created_by rotated_from",
+        ("api_key", "UPDATE"): "revoked_at expires_at last_used_at",
+        ("administrative_act", "INSERT"): "tenant by key_id address action subject detail",
         ("balance_checkpoint", "INSERT"): _CHECKPOINT,
         ("value_date_balance", "INSERT"): "tenant account_id value_date credited debited",
         ("value_date_balance", "UPDATE"): "credited debited",
@@ -87,6 +93,13 @@ WRITABLE_COLUMNS: Final = {
         ("notification.message", "INSERT"): _MESSAGE,
         ("notification.message", "UPDATE"): "address status attempts not_before lease last_error delivered_at",
         ("notification.replay", "INSERT"): "message_id number by reason at attempts last_error",
+        ("payment_file", "INSERT"): "tenant file_id mode media_type size content_hash submitted_by submitted_at",
+        ("payment_file", "UPDATE"): _PAYMENT_FILE,
+        ("payment_file_content", "INSERT"): "tenant file_id number content",
+        ("payment_file_problem", "INSERT"): "tenant file_id position place field value rule",
+        ("payment_line", "INSERT"): _PAYMENT_LINE,
+        ("payment_line_refusal", "INSERT"): "tenant file_id number code detail",
+        ("payment_file_action", "INSERT"): "tenant file_id position action by reason",
     }.items()
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
@@ -102,11 +115,13 @@ _TRIGGERS: Final = (
     ("account_change", "insert_only"),
     ("standing_order_change", "insert_only"),
     ("operator_action", "insert_only"),
+    ("administrative_act", "insert_only"),
     ("audit.record", "insert_only"),
     ("statement.line", "insert_only"),
     ("statement.closed", "insert_only"),
     ("notification.preference_change", "insert_only"),
     ("notification.replay", "insert_only"),
+    ("payment_file_action", "insert_only"),
     ("online_balance", "never_unfold"),
 )
 _CHECKS: Final = (

@@ -8,18 +8,18 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
-from infra.postgres.api_keys import Principal
 from ledger.accounts import Account, AccountKind, AccountRules
 from ledger.currencies import exponent_of
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.ids import parse_account_id
 from ledger.money import Money
+from ledger.principals import Principal
 from ledger.rules import StatusChange, parse_time_zone
 from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
 from starter.api.models.accounts import AccountBody, AccountView, BalanceQuery, BalanceView, FreezeBody, RulesBody
 from starter.api.models.fields import AMOUNT_RULES
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import ReadsAccounts, Services, UsesServices, WritesAccounts
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 
@@ -42,7 +42,7 @@ _ZERO: Final = re.compile(r"0+(?:\.(?P<decimals>0+))?", re.ASCII)
         409: {"description": "The id was used before with other content."},
     },
 )
-async def open_account(body: AccountBody, response: Response, services: UsesServices, principal: Authenticated) -> AccountView:
+async def open_account(body: AccountBody, response: Response, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Open an account. The same request again answers 200; other content under the same id 409."""
     account_id = parse_account_id(body.account_id, field="account_id")
     exponent_of(body.currency)
@@ -53,6 +53,7 @@ async def open_account(body: AccountBody, response: Response, services: UsesServ
         currency=body.currency,
         kind=AccountKind(body.kind),
         rules=rules,
+        actor=principal.actor,
     )
     response.status_code = HTTPStatus.CREATED if opened else HTTPStatus.OK
     response.headers["Location"] = f"/v1/accounts/{account_id}"
@@ -83,7 +84,7 @@ def _amount(value: object, currency: str, field: str) -> int | None:
 
 
 @router.get("/{account_id}", responses=_NOT_FOUND)
-async def read_account(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+async def read_account(account_id: str, services: UsesServices, principal: ReadsAccounts) -> AccountView:
     """An account and its rules."""
     account = await services.accounts.get(principal.tenant, parse_account_id(account_id, field="account_id"))
     return AccountView.of(_found(account, account_id))
@@ -91,7 +92,7 @@ async def read_account(account_id: str, services: UsesServices, principal: Authe
 
 @router.get("/{account_id}/balance", responses=_NOT_FOUND, response_model_exclude_none=True)
 async def read_balance(
-    account_id: str, query: Annotated[BalanceQuery, Query()], services: UsesServices, principal: Authenticated
+    account_id: str, query: Annotated[BalanceQuery, Query()], services: UsesServices, principal: ReadsAccounts
 ) -> BalanceView:
     """The balance at this instant, as of another instant, or as of a value date."""
     parse_account_id(account_id, field="account_id")
@@ -109,7 +110,7 @@ async def read_balance(
 
 
 @router.patch("/{account_id}", responses=_NOT_FOUND | _NOT_CHANGEABLE)
-async def change_rules(account_id: str, body: RulesBody, services: UsesServices, principal: Authenticated) -> AccountView:
+async def change_rules(account_id: str, body: RulesBody, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Give an account other rules: those that the body names. null takes a maximum or a limit away.
 
     Transactions in flight are decided before the change or after it. What was decided before stays, whatever the new rules say of it.
@@ -118,11 +119,11 @@ async def change_rules(account_id: str, body: RulesBody, services: UsesServices,
     # Its currency never changes, so this look needs no lock.
     account = _found(await services.accounts.get(tenant, account_id), account_id)
     changes = _rules(body, account.currency)
-    return AccountView.of(await services.accounts.change_rules(tenant, account_id, changes, by=principal.name))
+    return AccountView.of(await services.accounts.change_rules(tenant, account_id, changes, by=principal.name, actor=principal.actor))
 
 
 @router.post("/{account_id}/freeze", responses=_NOT_FOUND | _CLOSED)
-async def freeze(account_id: str, services: UsesServices, principal: Authenticated, body: FreezeBody | None = None) -> AccountView:
+async def freeze(account_id: str, services: UsesServices, principal: WritesAccounts, body: FreezeBody | None = None) -> AccountView:
     """Refuse debits, credits, or both from now on. What is decided already stays; a compensation still arrives.
 
     A second freeze adds to the first. A dormant account that is frozen for credits is frozen for both, since it takes no debits.
@@ -131,33 +132,35 @@ async def freeze(account_id: str, services: UsesServices, principal: Authenticat
 
 
 @router.post("/{account_id}/unfreeze", responses=_NOT_FOUND | _CLOSED)
-async def unfreeze(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+async def unfreeze(account_id: str, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Give a frozen account back the status that it had before, on both sides. Nothing changes for one that isn't frozen."""
     return await _change(account_id, StatusChange.UNFREEZE, services, principal)
 
 
 @router.post("/{account_id}/dormant", responses=_NOT_FOUND | _FROZEN)
-async def make_dormant(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+async def make_dormant(account_id: str, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Refuse the customer's debits and holds until the account is reactivated."""
     return await _change(account_id, StatusChange.DORMANT, services, principal)
 
 
 @router.post("/{account_id}/reactivate", responses=_NOT_FOUND | _FROZEN)
-async def reactivate(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+async def reactivate(account_id: str, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Make a dormant account active again."""
     return await _change(account_id, StatusChange.REACTIVATE, services, principal)
 
 
 @router.post("/{account_id}/close", responses=_NOT_FOUND | _NOT_CLOSABLE)
-async def close(account_id: str, services: UsesServices, principal: Authenticated) -> AccountView:
+async def close(account_id: str, services: UsesServices, principal: WritesAccounts) -> AccountView:
     """Close an account for good. It must have no money, no hold and no open transaction."""
-    closed = await services.accounts.close(principal.tenant, parse_account_id(account_id, field="account_id"), by=principal.name)
+    closed = await services.accounts.close(
+        principal.tenant, parse_account_id(account_id, field="account_id"), by=principal.name, actor=principal.actor
+    )
     return AccountView.of(closed)
 
 
 async def _change(account_id: str, change: StatusChange, services: Services, principal: Principal) -> AccountView:
     tenant, account_id = principal.tenant, parse_account_id(account_id, field="account_id")
-    return AccountView.of(await services.accounts.change_status(tenant, account_id, change, by=principal.name))
+    return AccountView.of(await services.accounts.change_status(tenant, account_id, change, by=principal.name, actor=principal.actor))
 
 
 def _found(account: Account | None, account_id: str) -> Account:

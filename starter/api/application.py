@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -12,24 +13,30 @@ from starlette.middleware.cors import CORSMiddleware
 from infra.kafka.connection import connection_of
 from infra.kafka.event_feed import EventFeed
 from infra.kafka.offsets import TopicEnds
+from infra.oauth.tokens import AccessTokens
 from infra.postgres.accounts import PostgresAccounts
+from infra.postgres.administrative_acts import PostgresAdministrativeActs
 from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
+from infra.postgres.known_keys import KnownKeys
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.mis import PostgresMis
 from infra.postgres.notification_messages import PostgresMessages
 from infra.postgres.notification_preferences import PostgresNotificationPreferences
 from infra.postgres.outbox import PostgresOutbox
+from infra.postgres.payment_files import PostgresPaymentFiles
 from infra.postgres.searches import PostgresSearches
 from infra.postgres.standing_orders import PostgresStandingOrders
+from infra.postgres.statement_documents import PostgresStatementDocuments
 from infra.postgres.statement_lines import GroupStatements
 from infra.postgres.statements import PostgresStatements
 from infra.postgres.throughput import PostgresThroughput
 from infra.postgres.transactions import PostgresTransactions
 from infra.rates import open_rates
 from infra.temporal.access import access_of
+from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.tracing import provider
 from ledger.errors import UnavailableError
@@ -40,11 +47,14 @@ from starter.api import (
     batches,
     closed_statements,
     console,
+    documents,
     event_streams,
     event_types,
     explanations,
+    files,
     health,
     holds,
+    keys,
     metrics,
     mis,
     notifications,
@@ -66,9 +76,11 @@ from starter.api.rate_limits import RateLimit
 from starter.api.services import Services
 from starter.api.watch import Watch
 from starter.commands import Commands
+from starter.documents import StatementDocuments
 from starter.explanations import Explanations
 from starter.holds import HoldStarter
 from starter.notifications import NotificationDesk
+from starter.payment_files import FileDesk
 from starter.standing_orders import StandingOrderDesk
 from starter.submit import TemporalConnection, TransactionStarter
 
@@ -104,7 +116,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         temporal = TemporalConnection(settings)
         recorded = PostgresTransactions(database)
         known_accounts, known_holds = PostgresAccounts(database), PostgresHolds(database)
-        orders = PostgresStandingOrders(database)
+        orders, payment_files = PostgresStandingOrders(database), PostgresPaymentFiles(database)
+        statements, group_statements = PostgresStatements(database), GroupStatements(database)
         topic_ends = TopicEnds(connection_of(settings), TOPICS) if settings.kafka_bootstrap_servers else None
         streams = (
             EventStreams(
@@ -113,6 +126,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             if topic_ends is not None
             else None
         )
+        api_keys = PostgresApiKeys(database)
+        known_keys, tokens = KnownKeys(api_keys, seconds=settings.key_cache_seconds), AccessTokens(settings.oauth_issuers)
         app.state.services = Services(
             settings=settings,
             database=database,
@@ -132,10 +147,16 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             hold_starter=HoldStarter(
                 temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
             ),
-            statements=PostgresStatements(database),
-            group_statements=GroupStatements(database),
+            statements=statements,
+            group_statements=group_statements,
+            documents=StatementDocuments(known_accounts, statements, group_statements, PostgresStatementDocuments(database)),
+            bic=settings.bic,
+            time_zone=ZoneInfo(settings.time_zone),
             transactions=recorded,
-            keys=PostgresApiKeys(database),
+            keys=api_keys,
+            known_keys=known_keys,
+            tokens=tokens,
+            acts=PostgresAdministrativeActs(database),
             maintenance=PostgresMaintenance(database),
             mis=PostgresMis(database),
             outbox=PostgresOutbox(database),
@@ -150,7 +171,13 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
+            files=FileDesk(
+                payment_files,
+                FileKeeper(payment_files, temporal.client, task_queue=settings.task_queue),
+                most_bytes=settings.file_max_bytes,
+            ),
         )
+        known_keys.start()
         try:
             async with beside(app.state.services) if beside is not None else nullcontext():
                 yield
@@ -159,6 +186,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 await streams.feed.stop()
             if topic_ends is not None:
                 await topic_ends.stop()
+            await tokens.stop()
+            await known_keys.stop()
             await database.close()
 
     app = FastAPI(
@@ -179,8 +208,9 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         standing_orders,
         statements,
         closed_statements,
-        transactions,
+        documents,
         batches,
+        transactions,
         explanations,
         searches,
         rates,
@@ -193,6 +223,8 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
         event_streams,
         mis,
         notifications,
+        files,
+        keys,
         system,
         console,
     ):

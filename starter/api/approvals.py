@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from infra.postgres.api_keys import Principal
 from ledger.commands import APPROVE, CANCEL, DECLINE
 from ledger.ids import parse_transaction_id
+from ledger.principals import Principal
 from starter.api.answers import LOCATION
 from starter.api.models.transactions import DecisionBody, TransactionView
-from starter.api.services import Approver, Authenticated, Services, UsesServices
+from starter.api.services import ApprovesTransactions, Services, UsesServices, WritesTransactions
 from starter.api.transactions import Prefer, wait_seconds_of
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
@@ -35,7 +35,7 @@ async def approve(
     transaction_id: str,
     response: Response,
     services: UsesServices,
-    principal: Approver,
+    principal: ApprovesTransactions,
     body: DecisionBody | None = None,
     prefer: Prefer = None,
 ) -> TransactionView:
@@ -48,7 +48,7 @@ async def decline(
     transaction_id: str,
     response: Response,
     services: UsesServices,
-    principal: Approver,
+    principal: ApprovesTransactions,
     body: DecisionBody | None = None,
     prefer: Prefer = None,
 ) -> TransactionView:
@@ -61,7 +61,7 @@ async def cancel(
     transaction_id: str,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesTransactions,
     body: DecisionBody | None = None,
     prefer: Prefer = None,
 ) -> TransactionView:

@@ -1,24 +1,30 @@
-"""Who is asking: nobody comes in without a valid API key, except to ask for the process's health."""
+"""Who is asking: nobody comes in without a valid API key, or a token, except to ask for the process's health."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from starlette.datastructures import Headers
 
-from infra.postgres.api_keys import PAYLOADS_SCOPE
+from infra.oauth.tokens import InvalidTokenError
 from ledger.errors import UnavailableError
+from ledger.scopes import SCOPES_OF_THE_API, granted
 from starter.api import problems
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from ledger.principals import Principal
     from starter.api.services import Services
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/problems", "/console"})
 """Whoever watches the process has no key. Everything else needs one, the OpenAPI document and unknown paths included."""
+_OF_A_KEY: Final = "casaflow_"
+"""What each API key begins with, and no token."""
 PUBLIC_PREFIXES: Final = ("/problems/", "/console/")
 """What the codes of problems mean is told to everybody, a browser without a key included; so is the console's page, which has no data."""
 
@@ -29,9 +35,9 @@ def is_public(path: str) -> bool:
 
 
 class Authentication:
-    """Checks the key of every request before its path is looked up and its body is read, so that no endpoint can be forgotten.
+    """Checks the key, or the token, of every request before its path is looked up and its body is read: no endpoint can be forgotten.
 
-    The principal is left in the request's state, where :data:`starter.api.services.Authenticated` finds it.
+    The principal is left in the request's state, where the types of :mod:`starter.api.services` find it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,26 +48,42 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
-        key = _bearer_key(Headers(scope=scope))
+        credential = _bearer(Headers(scope=scope))
         try:
-            principal = await services.keys.authenticate(key) if key else None
+            principal = await _principal(credential, services) if credential else None
         except UnavailableError as error:
             await problems.unavailable(error)(scope, receive, send)
             return
-        if principal is None:
-            detail = "send a valid API key as Authorization: Bearer" if key else "an API key is needed as Authorization: Bearer"
-            challenge = {"WWW-Authenticate": 'Bearer realm="casaflow"'}
-            await problems.problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers=challenge)(scope, receive, send)
+        except InvalidTokenError as error:
+            await _unauthenticated(f"the token opens nothing: {error}", given=True)(scope, receive, send)
             return
-        if set(principal.scopes) <= {PAYLOADS_SCOPE}:
-            detail = f"the key {principal.key_id} is for the codec server, and opens nothing here"
+        if principal is None:
+            detail = "send a valid API key as Authorization: Bearer" if credential else "an API key is needed as Authorization: Bearer"
+            await _unauthenticated(detail, given=credential is not None)(scope, receive, send)
+            return
+        if not granted(principal.scopes) & SCOPES_OF_THE_API:
+            detail = f"{principal.key_id} has no scope of the API, and opens nothing here"
             await problems.problem(HTTPStatus.FORBIDDEN, "forbidden", detail)(scope, receive, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
+        client = scope.get("client")
+        scope.setdefault("state", {})["principal"] = replace(principal, address=client[0] if client else None)
         structlog.contextvars.bind_contextvars(tenant=principal.tenant, principal=principal.name)
         await self._app(scope, receive, send)
 
 
-def _bearer_key(headers: Headers) -> str | None:
-    scheme, _, key = headers.get("Authorization", "").partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+async def _principal(credential: str, services: Services) -> Principal | None:
+    """Whose key or token this is; None: it is a key, or looks like none of both, and is nobody's."""
+    if credential.startswith(_OF_A_KEY) or not services.tokens:
+        return await services.known_keys.authenticate(credential)
+    return await services.tokens.authenticate(credential)
+
+
+def _unauthenticated(detail: str, *, given: bool) -> Response:
+    # RFC 6750, section 3: whoever sent nothing hears nothing of an error.
+    challenge = f'Bearer realm="{problems.REALM}"' + (', error="invalid_token"' if given else "")
+    return problems.problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, credential = headers.get("Authorization", "").partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
-from infra.postgres.api_keys import Principal
 from ledger.ids import batch_transaction_id, key_transaction_id
+from ledger.principals import Principal
 from starter.api import problems
 from starter.api.models.fields import StrictBody
 from starter.api.models.problems import Problem
 from starter.api.models.transactions import TransactionBody, TransactionView
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import ReadsTransactions, Services, UsesServices, WritesTransactions
 from starter.api.transactions import IdempotencyKey, Prefer, bound_id, carry_out, check_key, transaction_request
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
@@ -58,7 +59,7 @@ async def submit_batch(
     body: BatchBody,
     request: Request,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesTransactions,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> BatchView:
@@ -78,6 +79,12 @@ async def submit_batch(
             return await _result(number, content, request, services, principal, idempotency_key, prefer)
 
     return BatchView(results=await asyncio.gather(*(result(number, content) for number, content in enumerate(body.transactions))))
+
+
+@router.get("/batch", include_in_schema=False)
+async def read_no_batch(_principal: ReadsTransactions) -> None:
+    """Answer that there is nothing to read; otherwise the path would be that of a transaction with an odd id."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 async def _result(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.closings import MAX_STATEMENTS, ClosedStatement, CurrentStatement, StatementList
+from ledger.documents import DocumentFormat
 from ledger.ids import parse_account_id
 from ledger.money import Money
 from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder, StatementRequest
+from starter.api import documents
 from starter.api.answers import answer
+from starter.api.documents import DOCUMENTED, refuse_pages
 from starter.api.models.statements import StatementView
-from starter.api.services import Authenticated, UsesServices
+from starter.api.negotiation import format_asked
+from starter.api.services import ReadsAccounts, UsesServices
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 
@@ -38,6 +43,7 @@ class StatementLinesQuery(_Query):
     limit: int = Field(default=DEFAULT_PAGE_LINES, ge=1, le=MAX_PAGE_LINES, description="Lines of a page at most.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before; it brings the order along.")
     order: StatementOrder | None = Field(default=None, description="Oldest first unless given.")
+    format: DocumentFormat | None = Field(default=None, description="Instead of an Accept header. Other formats than JSON hold all lines.")
 
 
 class ClosedStatementView(BaseModel):
@@ -114,7 +120,7 @@ def _amounts(statement: ClosedStatement | CurrentStatement) -> dict[str, str]:
 
 @router.get("/{account_id}/statements", responses=answer(404, "The tenant has no such account."))
 async def list_statements(
-    account_id: str, query: Annotated[StatementListQuery, Query()], services: UsesServices, principal: Authenticated
+    account_id: str, query: Annotated[StatementListQuery, Query()], services: UsesServices, principal: ReadsAccounts
 ) -> StatementListView:
     """The closed, numbered statements that the statement consumer has made of the events, and what came after the last one."""
     parse_account_id(account_id, field="account_id")
@@ -122,18 +128,27 @@ async def list_statements(
     return StatementListView.of(found)
 
 
-@router.get("/{account_id}/statements/{number}", responses=answer(404, "The account has no closed statement with this number."))
+@router.get(
+    "/{account_id}/statements/{number}",
+    response_model=ClosedStatementPage,
+    responses={**DOCUMENTED, **answer(404, "The account has no closed statement with this number.")},
+)
 async def read_closed_statement(
     account_id: str,
     number: Annotated[int, Path(ge=1, le=2**31 - 1)],
     query: Annotated[StatementLinesQuery, Query()],
+    request: Request,
     services: UsesServices,
-    principal: Authenticated,
-) -> ClosedStatementPage:
-    """A closed statement with a page of its lines. Nothing of it changes, however often it is read."""
+    principal: ReadsAccounts,
+) -> ClosedStatementPage | Response:
+    """A closed statement with a page of its lines; as CSV, PDF or camt.053 with all. Nothing of it changes, however often it is read."""
     parse_account_id(account_id, field="account_id")
+    asked = format_asked(request, query.format)
+    if asked is not DocumentFormat.JSON:
+        refuse_pages(query.model_fields_set, asked)
+        return await documents.closed_statement(services, principal.tenant, account_id, asked, number)
     statement = await services.group_statements.closed(principal.tenant, account_id, number)
-    request = StatementRequest.parse(
+    wanted = StatementRequest.parse(
         account_id,
         since=statement.since.isoformat(),
         until=statement.until.isoformat(),
@@ -141,5 +156,5 @@ async def read_closed_statement(
         cursor=query.cursor,
         limit=query.limit,
     )
-    page = await services.group_statements.lines(principal.tenant, statement, request)
+    page = await services.group_statements.lines(principal.tenant, statement, wanted)
     return ClosedStatementPage(statement=ClosedStatementView.of(statement), page=StatementView.of(page))

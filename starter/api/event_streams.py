@@ -20,11 +20,11 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from infra.kafka.event_feed import Ended, EventFeed, FeedEvent, Missing, Position, Reached, Told
-from infra.postgres.api_keys import Principal
 from ledger.errors import InvalidInputError, TooManyError, UnavailableError
 from ledger.ids import parse_account_id, parse_transaction_id
+from ledger.principals import Principal
 from starter.api.models.fields import AccountId, StrictBody, Uuid
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import ReadsEvents, UsesServices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -161,7 +161,7 @@ async def _gone(receive: Receive) -> None:
 async def watch_events(
     query: Annotated[EventQuery, Query()],
     services: UsesServices,
-    principal: Authenticated,
+    principal: ReadsEvents,
     last_event_id: Annotated[str | None, Header(description="The last `id` of a stream before; this one goes on behind it.")] = None,
 ) -> EventStreamResponse:
     """Watch the tenant's events as they are published (server-sent events): in `data` a CloudEvent, in `event` its type.

@@ -8,16 +8,16 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from infra.postgres.api_keys import Principal
 from ledger.errors import NotFoundError
 from ledger.holds import Hold, HoldRequest
 from ledger.ids import key_hold_id, parse_account_id, parse_transaction_id
 from ledger.money import Money
+from ledger.principals import Principal
 from ledger.statements import parse_instant
 from starter.api.answers import LOCATION, answer
 from starter.api.models.holds import CaptureBody, HoldBody, HoldView
 from starter.api.models.transactions import TransactionView
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import ReadsTransactions, Services, UsesServices, WritesHolds
 from starter.api.transactions import ANSWERS, IdempotencyKey, Prefer, bound_id, capture_request, carry_out, check_key
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
@@ -38,7 +38,7 @@ async def authorise(
     body: HoldBody,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesHolds,
     idempotency_key: IdempotencyKey = None,
 ) -> HoldView:
     """Set money aside for later debits. A refusal is a final result of status `refused`, not an HTTP error.
@@ -68,13 +68,13 @@ async def authorise(
 
 
 @router.get("/{hold_id}", responses=_NOT_FOUND)
-async def read_hold(hold_id: str, services: UsesServices, principal: Authenticated) -> HoldView:
+async def read_hold(hold_id: str, services: UsesServices, principal: ReadsTransactions) -> HoldView:
     """A hold as it stands. One that is past its end has expired, and holds nothing."""
     return HoldView.of(await _hold(hold_id, services, principal))
 
 
 @router.post("/{hold_id}/void", responses=_NOT_FOUND | answer(409, "It was captured or refused, or has expired."))
-async def void(hold_id: str, services: UsesServices, principal: Authenticated) -> HoldView:
+async def void(hold_id: str, services: UsesServices, principal: WritesHolds) -> HoldView:
     """Release what an open hold still holds. Voiding it twice changes nothing."""
     return HoldView.of(
         await services.hold_starter.void(principal.tenant, parse_transaction_id(hold_id, field="hold_id"), by=principal.name)
@@ -90,7 +90,7 @@ async def capture(
     hold_id: str,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesHolds,
     body: CaptureBody | None = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,

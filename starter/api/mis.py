@@ -16,7 +16,7 @@ from starter.api.models.mis import (
     entry_chart,
     transaction_chart,
 )
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import ReadsMis, UsesServices
 from starter.standing_orders import zone_of
 
 router = APIRouter(prefix="/v1/mis", tags=["management information"])
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/mis", tags=["management information"])
 
 @router.get("/transactions", response_model_exclude_unset=True)
 async def read_transactions(
-    query: Annotated[TransactionChartQuery, Query()], services: UsesServices, principal: Authenticated
+    query: Annotated[TransactionChartQuery, Query()], services: UsesServices, principal: ReadsMis
 ) -> TransactionChartView:
     """How many of the tenant's transactions ended, and how much they instructed. A transaction is counted seconds after it has ended."""
     request = _request(query, TRANSACTION_DIMENSIONS)
@@ -32,7 +32,7 @@ async def read_transactions(
 
 
 @router.get("/entries", response_model_exclude_unset=True)
-async def read_entries(query: Annotated[EntryChartQuery, Query()], services: UsesServices, principal: Authenticated) -> EntryChartView:
+async def read_entries(query: Annotated[EntryChartQuery, Query()], services: UsesServices, principal: ReadsMis) -> EntryChartView:
     """How many entries were posted on the tenant's accounts, and how much they moved. An entry is counted seconds after it was posted."""
     request = _request(query, ENTRY_DIMENSIONS)
     return entry_chart(request, await services.mis.entries(principal.tenant, request))

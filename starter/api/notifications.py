@@ -14,7 +14,7 @@ from ledger.money import Money
 from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
 from starter.api.models.fields import AccountId, Amount, Currency, Reason, Text
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import ReadsNotifications, UsesServices, WritesNotifications
 from starter.api.standing_orders import LocalTime
 from starter.notifications import MAX_PAGE_MESSAGES, WebhookWish
 
@@ -148,7 +148,9 @@ class MessagesView(BaseModel):
 
 
 @router.put(_CUSTOMER)
-async def set_preferences(customer_id: str, body: PreferencesBody, services: UsesServices, principal: Authenticated) -> PreferencesView:
+async def set_preferences(
+    customer_id: str, body: PreferencesBody, services: UsesServices, principal: WritesNotifications
+) -> PreferencesView:
     """Say what a customer is told from now on, and how. What finished before is not told to a customer who was told nothing."""
     amounts = {
         currency: Money.parse(amount, currency, field=f"minimum_amounts.{currency}", currency_field="minimum_amounts").decimal_string
@@ -165,19 +167,19 @@ async def set_preferences(customer_id: str, body: PreferencesBody, services: Use
 
 
 @router.get(_CUSTOMER, responses=_NO_PREFERENCES)
-async def read_preferences(customer_id: str, services: UsesServices, principal: Authenticated) -> PreferencesView:
+async def read_preferences(customer_id: str, services: UsesServices, principal: ReadsNotifications) -> PreferencesView:
     """What a customer is told, and how. The webhook's secret is not shown."""
     return PreferencesView.of(await services.notifications.get(principal.tenant, customer_id))
 
 
 @router.delete(_CUSTOMER, responses=_NO_PREFERENCES)
-async def disable_preferences(customer_id: str, services: UsesServices, principal: Authenticated) -> PreferencesView:
+async def disable_preferences(customer_id: str, services: UsesServices, principal: WritesNotifications) -> PreferencesView:
     """Tell a customer nothing more, until preferences are set again. Messages that wait are not delivered."""
     return PreferencesView.of(await services.notifications.disable(principal.tenant, customer_id, by=principal.name))
 
 
 @router.get("/v1/notifications")
-async def list_messages(query: Annotated[MessagesQuery, Query()], services: UsesServices, principal: Authenticated) -> MessagesView:
+async def list_messages(query: Annotated[MessagesQuery, Query()], services: UsesServices, principal: ReadsNotifications) -> MessagesView:
     """Messages to the tenant's customers, the oldest first."""
     page = await services.notifications.page(
         principal.tenant, status=query.status, customer_id=query.customer_id, cursor=query.cursor, limit=query.limit
@@ -189,7 +191,7 @@ async def list_messages(query: Annotated[MessagesQuery, Query()], services: Uses
     "/v1/notifications/{message_id}/replay",
     responses=answer(404, "The tenant has no such message.") | answer(409, "The message is not dead."),
 )
-async def replay(message_id: str, body: ReplayBody, services: UsesServices, principal: Authenticated) -> MessageView:
+async def replay(message_id: str, body: ReplayBody, services: UsesServices, principal: WritesNotifications) -> MessageView:
     """Have a dead message sent again, under the same id. Who asked for it, and why, is recorded."""
     identifier = parse_transaction_id(message_id, field="message_id")
     return MessageView.of(await services.notifications.replay(principal.tenant, identifier, by=principal.name, reason=body.reason))

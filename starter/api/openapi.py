@@ -15,14 +15,14 @@ from starter.api.models.problems import Problem, WrongField
 from starter.api.problem_codes import PROBLEM_PAGES
 from starter.api.problem_codes import example_of as problem_example
 from starter.api.problems import MEDIA_TYPE
-from starter.api.services import Authenticated
+from starter.api.services import AnyHolder
 
 router = APIRouter()
 
 
 _SCHEMAS: Final = {model.__name__: model for model in (Problem, WrongField)}
 _OF_ALL: Final = {
-    HTTPStatus.UNAUTHORIZED: "The API key is missing, malformed, unknown or revoked.",
+    HTTPStatus.UNAUTHORIZED: "The API key, or the token, is missing, malformed, unknown, revoked or expired.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of casaflow; its log has the details.",
     HTTPStatus.NOT_ACCEPTABLE: "`Accept` leaves out the form of the answer. Nothing was done.",
     HTTPStatus.TOO_MANY_REQUESTS: "The key has asked more often than its rate allows. Nothing was done.",
@@ -30,7 +30,6 @@ _OF_ALL: Final = {
     HTTPStatus.GATEWAY_TIMEOUT: "The answer took too long. The same request again settles it.",
 }
 _OF_INPUT: Final = {HTTPStatus.UNPROCESSABLE_ENTITY: "A field breaks a rule. Nothing was done."}
-_OF_CHANGES: Final = {HTTPStatus.FORBIDDEN: "The key lacks the scope `standard` (`missing-scope`). Nothing was done."}
 _OF_BODIES: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is no `application/json`.",
@@ -42,7 +41,6 @@ _HEADERS: Final = {
         for status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
     },
 }
-_SAFE_METHODS: Final = frozenset({"get", "head"})
 _TAGS: Final = {
     "accounts": "Accounts, their rules, balances and statements.",
     "transactions": "Deposits, withdrawals and transfers, and what becomes of them.",
@@ -54,13 +52,15 @@ _TAGS: Final = {
     "rates": "Exchange rates.",
     "problems": "What each code of a problem means.",
     "system": "What an operator looks at first.",
+    "files": "Files of payments.",
+    "administration": "Keys and administrative acts of a tenant.",
     "health": "Whether the process is alive and of use, and its figures.",
 }
 _REFERENCE: Final = "#/components/schemas/{model}"
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def read_document(request: Request, _principal: Authenticated) -> JSONResponse:
+async def read_document(request: Request, _principal: AnyHolder) -> JSONResponse:
     """The document."""
     return JSONResponse(document(request.app))
 
@@ -75,8 +75,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         for operations in made["paths"].values():
-            for method, operation in operations.items():
-                _describe_errors(operation, changes=method not in _SAFE_METHODS)
+            for operation in operations.values():
+                _describe_scopes(operation)
+                _describe_errors(operation)
         schemas = made["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors, which nobody gets
             schemas.pop(name, None)
@@ -89,6 +90,14 @@ def document(app: FastAPI) -> dict[str, Any]:
         made["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _describe_scopes(operation: dict[str, Any]) -> None:
+    """Say that one of the scopes is enough, where FastAPI says that all are needed. OpenAPI 3.1 has them with any kind of security."""
+    if "security" in operation:
+        (needed,) = operation["security"]
+        ((scheme, scopes),) = needed.items()
+        operation["security"] = [{scheme: [scope]} for scope in scopes] or [{scheme: []}]
 
 
 _UUID_SCHEMA: Final = {"type": "string", "format": "uuid", "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"}
@@ -141,7 +150,7 @@ def _give_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
                 media["example"] = example_of(media["schema"], schemas)
 
 
-def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
+def _describe_errors(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     if "security" in operation:  # not of health, which answers in its own words, nor of the pages of problems
@@ -150,8 +159,10 @@ def _describe_errors(operation: dict[str, Any], *, changes: bool) -> None:
             common |= _OF_INPUT
         if "requestBody" in operation:
             common |= _OF_BODIES
-        if changes:
-            common |= _OF_CHANGES
+        scopes = [scope for needed in operation["security"] for found in needed.values() for scope in found]
+        if scopes:
+            named = " or ".join(f"`{scope}`" for scope in scopes)
+            common[HTTPStatus.FORBIDDEN] = f"The key, or the token, lacks the scope {named} (`missing-scope`). Nothing was done."
         for status, description in common.items():
             responses.setdefault(str(status.value), {"description": description})
     for status, response in responses.items():

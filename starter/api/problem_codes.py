@@ -191,6 +191,27 @@ PROBLEM_PAGES: Final = {
         "Use one of those that `Allow` names.",
         "Method Not Allowed",
     ),
+    "duplicate-file": ProblemPage(
+        HTTPStatus.CONFLICT,
+        "The file came before",
+        "A payment file with the same content was handed in, and wasn't rejected. `errors` names it. Nothing was done.",
+        "Look at what became of that file. A file that was rejected may come again.",
+        "file 5f0e… has the same content; look at what became of it",
+    ),
+    "file-ended": ProblemPage(
+        HTTPStatus.CONFLICT,
+        "The file is over",
+        "A payment file that is completed, rejected or cancelled takes no change.",
+        _LOOK,
+        "file 5f0e… is completed: too late to pause it",
+    ),
+    "file-too-large": ProblemPage(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The payment file is too large",
+        "It has more bytes than the bank's setting allows. Nothing was done.",
+        "Split it, and hand in the parts as files of their own.",
+        "a payment file has 268435456 bytes at most; split it",
+    ),
     "not-acceptable": ProblemPage(
         HTTPStatus.NOT_ACCEPTABLE,
         "The answer has none of these forms",

@@ -19,15 +19,19 @@ from starlette.routing import compile_path
 from ledger.errors import (
     CasaflowError,
     ConflictError,
+    FileTooLargeError,
     ForbiddenError,
     IdempotencyKeyConflictError,
     ImpossibleChangeError,
     InvalidInputError,
+    MissingScopeError,
     NotFoundError,
     TooManyError,
     UnauthenticatedCommandError,
     UnavailableError,
+    UnreadableFormatError,
 )
+from starter.api.negotiation import NotAcceptableError
 from starter.api.problem_codes import PROBLEM_PAGES, problem_type
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+REALM: Final = "casaflow"
 RETRY_AFTER_SECONDS: Final = 2
 _SHOWN_LENGTH: Final = 200
 _SHOWN_ERRORS: Final = 20
@@ -131,7 +136,12 @@ def _conflict(_request: Request, error: Exception) -> Response:
 def _forbidden(_request: Request, error: Exception) -> Response:
     if not isinstance(error, ForbiddenError):
         raise error
-    return problem(HTTPStatus.FORBIDDEN, error.code, str(error))
+    # RFC 6750, section 3.1, for clients that ask their authorisation server for more.
+    challenge = (
+        f'Bearer realm="{REALM}", error="insufficient_scope", scope="{error.scope}"' if isinstance(error, MissingScopeError) else None
+    )
+    headers = {"WWW-Authenticate": challenge} if challenge is not None else None
+    return problem(HTTPStatus.FORBIDDEN, error.code, str(error), headers=headers)
 
 
 def _not_obeyed(_request: Request, error: Exception) -> Response:
@@ -161,6 +171,18 @@ def _too_many(_request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.TOO_MANY_REQUESTS, TooManyError.code, str(error), headers=headers)
 
 
+def _not_acceptable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.NOT_ACCEPTABLE, NotAcceptableError.code, str(error))
+
+
+def _too_large(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, FileTooLargeError.code, str(error))
+
+
+def _unreadable(_request: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UnreadableFormatError.code, str(error))
+
+
 def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -175,8 +197,10 @@ def _methods(request: Request) -> set[str]:
     """All methods of a path; the framework names those of one of its routes alone."""
     path = request.scope["path"]
     found = [route for route in iter_route_contexts(request.app.routes) if compile_path(route.path or "")[0].match(path)]
-    exactly = [route for route in found if route.path == path]
-    return {method for route in exactly or found for method in route.methods or ()}
+    exactly = [route for route in found if route.path == path] or found
+    # A route that isn't documented is there to refuse, unless there is no other one.
+    documented = [route for route in exactly if getattr(route.original_route, "include_in_schema", True)]
+    return {method for route in documented or exactly for method in route.methods or ()}
 
 
 def _defect(request: Request, error: Exception) -> Response:
@@ -193,6 +217,9 @@ _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response
     NotFoundError: _not_found,
     UnavailableError: _unavailable,
     TooManyError: _too_many,
+    NotAcceptableError: _not_acceptable,
+    FileTooLargeError: _too_large,
+    UnreadableFormatError: _unreadable,
     HTTPException: _http,
     Exception: _defect,
 }

@@ -13,7 +13,7 @@ from ledger.rates import age_refusal
 from starter.api.answers import answer
 from starter.api.models.fields import CalendarDate
 from starter.api.models.transactions import RateView
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import AnyHolder, UsesServices
 
 router = APIRouter(prefix="/v1/rates", tags=["rates"])
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/rates", tags=["rates"])
 @router.get("", responses=answer(404, "There is no rate that a transaction of that day may use."))
 async def read_rate(
     services: UsesServices,
-    _principal: Authenticated,
+    _principal: AnyHolder,
     base: Annotated[str, Query(description="Currency that is sold.", examples=["USD"])],
     quote: Annotated[str, Query(description="Currency that is bought.", examples=["EUR"])],
     date: Annotated[CalendarDate | None, Query(description="Booking date; today (UTC) unless it is given.")] = None,

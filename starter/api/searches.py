@@ -7,14 +7,14 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from infra.postgres.api_keys import Principal
+from ledger.principals import Principal
 from ledger.results import TransactionRecord
 from ledger.searches import Page
 from starter.api.models.accounts import AccountView
 from starter.api.models.holds import HoldView
 from starter.api.models.searches import AccountQuery, AccountsView, HoldQuery, HoldsView, TransactionQuery, TransactionsView
 from starter.api.models.transactions import TransactionView
-from starter.api.services import Authenticated, Services, UsesServices
+from starter.api.services import ReadsAccounts, ReadsTransactions, Services, UsesServices
 
 router = APIRouter(prefix="/v1")
 
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 16
 
 @router.get("/transactions", tags=["transactions"])
 async def list_transactions(
-    query: Annotated[TransactionQuery, Query()], services: UsesServices, principal: Authenticated
+    query: Annotated[TransactionQuery, Query()], services: UsesServices, principal: ReadsTransactions
 ) -> TransactionsView:
     """Transactions that all given conditions hold for, by the time of their submission.
 
@@ -57,14 +57,14 @@ async def _as_they_stand(page: Page[TransactionRecord], services: Services, prin
 
 
 @router.get("/accounts", tags=["accounts"])
-async def list_accounts(query: Annotated[AccountQuery, Query()], services: UsesServices, principal: Authenticated) -> AccountsView:
+async def list_accounts(query: Annotated[AccountQuery, Query()], services: UsesServices, principal: ReadsAccounts) -> AccountsView:
     """Accounts that all given conditions hold for, in the order of their ids. A prefix and a status other than `active` narrow it best."""
     found = await services.searches.accounts(principal.tenant, query.search(), cursor=query.cursor, limit=query.limit)
     return AccountsView(accounts=[AccountView.of(account) for account in found.found], next_cursor=found.next_cursor)
 
 
 @router.get("/holds", tags=["holds"])
-async def list_holds(query: Annotated[HoldQuery, Query()], services: UsesServices, principal: Authenticated) -> HoldsView:
+async def list_holds(query: Annotated[HoldQuery, Query()], services: UsesServices, principal: ReadsTransactions) -> HoldsView:
     """Holds that all given conditions hold for, by the time of their authorisation. An account, or `status=open`, narrows it best."""
     found = await services.searches.holds(principal.tenant, query.search(), cursor=query.cursor, limit=query.limit)
     return HoldsView(holds=[HoldView.of(hold) for hold in found.found], next_cursor=found.next_cursor)

@@ -54,6 +54,8 @@ def serve(settings: Settings, *, beside: Beside | None = None) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            http="h11",  # what is always there; a faster parser that only some machines have would make them differ
+            ws="none",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=15,
         ),

@@ -30,7 +30,7 @@ from ledger.standing_orders import (
 from starter.api.answers import LOCATION, answer
 from starter.api.models.fields import AccountId, Amount, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
 from starter.api.models.transactions import ReasonView
-from starter.api.services import Authenticated, UsesServices
+from starter.api.services import ReadsTransactions, UsesServices, WritesStandingOrders
 from starter.api.transactions import IdempotencyKey, bound_id, check_key
 from starter.standing_orders import MAX_PAGE_ORDERS, zone_of
 
@@ -232,7 +232,7 @@ async def create(
     body: StandingOrderBody,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesStandingOrders,
     idempotency_key: IdempotencyKey = None,
 ) -> StandingOrderView:
     """Have the same amount transferred on each due date. What a due date comes to is a transaction of its own, with its own id."""
@@ -267,39 +267,45 @@ async def create(
 
 
 @router.get("")
-async def list_orders(query: Annotated[OrdersQuery, Query()], services: UsesServices, principal: Authenticated) -> StandingOrdersView:
+async def list_orders(query: Annotated[OrdersQuery, Query()], services: UsesServices, principal: ReadsTransactions) -> StandingOrdersView:
     """The tenant's standing orders, the oldest first."""
     page = await services.standing_orders.page(principal.tenant, cursor=query.cursor, limit=query.limit)
     return StandingOrdersView(orders=[StandingOrderView.of(order) for order in page.orders], next_cursor=page.next_cursor)
 
 
 @router.get("/{order_id}", responses=_NOT_FOUND)
-async def read_order(order_id: str, services: UsesServices, principal: Authenticated) -> StandingOrderView:
+async def read_order(order_id: str, services: UsesServices, principal: ReadsTransactions) -> StandingOrderView:
     """A standing order as it stands, with what was done on its last due dates."""
     order, runs = await services.standing_orders.look_up(principal.tenant, parse_transaction_id(order_id, field="order_id"))
     return StandingOrderView.of(order, runs)
 
 
 @router.post("/{order_id}/pause", responses=_NOT_FOUND | _ENDED)
-async def pause(order_id: str, services: UsesServices, principal: Authenticated, body: ChangeBody | None = None) -> StandingOrderView:
+async def pause(
+    order_id: str, services: UsesServices, principal: WritesStandingOrders, body: ChangeBody | None = None
+) -> StandingOrderView:
     """Let due dates pass without doing anything, until the order is resumed."""
     return await _change(order_id, OrderChange.PAUSE, services, principal, body)
 
 
 @router.post("/{order_id}/resume", responses=_NOT_FOUND | _ENDED)
-async def resume(order_id: str, services: UsesServices, principal: Authenticated, body: ChangeBody | None = None) -> StandingOrderView:
+async def resume(
+    order_id: str, services: UsesServices, principal: WritesStandingOrders, body: ChangeBody | None = None
+) -> StandingOrderView:
     """Carry the order out from now on. What was due during the pause is not made up for."""
     return await _change(order_id, OrderChange.RESUME, services, principal, body)
 
 
 @router.post("/{order_id}/cancel", responses=_NOT_FOUND | _ENDED)
-async def cancel(order_id: str, services: UsesServices, principal: Authenticated, body: ChangeBody | None = None) -> StandingOrderView:
+async def cancel(
+    order_id: str, services: UsesServices, principal: WritesStandingOrders, body: ChangeBody | None = None
+) -> StandingOrderView:
     """End the order for good. A transaction that it has started goes on."""
     return await _change(order_id, OrderChange.CANCEL, services, principal, body)
 
 
 async def _change(
-    order_id: str, change: OrderChange, services: UsesServices, principal: Authenticated, body: ChangeBody | None
+    order_id: str, change: OrderChange, services: UsesServices, principal: WritesStandingOrders, body: ChangeBody | None
 ) -> StandingOrderView:
     identifier = parse_transaction_id(order_id, field="order_id")
     reason = body.reason if body is not None else None

@@ -11,7 +11,6 @@ import structlog
 from fastapi import APIRouter, HTTPException
 
 from infra.kafka.lag import lags_behind
-from infra.postgres.api_keys import ALL_SCOPES
 from infra.stack import control
 from infra.stack.model import StackError
 from infra.temporal.executions import TransactionExecutions
@@ -21,7 +20,7 @@ from ledger.searches import TransactionSearch
 from starter.api.answers import answer
 from starter.api.models.system import AttentionView, OutboxView, StackPartView, StandingView, SystemView, WebUiView
 from starter.api.models.transactions import TransactionView
-from starter.api.services import Authenticated, UsesServices, require
+from starter.api.services import Administers, Reads, UsesServices
 from starter.web_ui import run_timeline, transaction_search, view_link, views
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ Answer = TypeVar("Answer")
 
 
 @router.get("")
-async def read_system(services: UsesServices, principal: Authenticated) -> SystemView:
+async def read_system(services: UsesServices, principal: Reads) -> SystemView:
     """The pace of the tenant's transactions, those that wait for somebody, the outbox, the consumer groups, and the health of the parts."""
     database, kafka, temporal = "postgres", "kafka", "temporal"
     parts: dict[str, str] = {}
@@ -74,7 +73,7 @@ async def read_system(services: UsesServices, principal: Authenticated) -> Syste
 
 
 @router.get("/attention")
-async def read_attention(services: UsesServices, principal: Authenticated) -> AttentionView:
+async def read_attention(services: UsesServices, principal: Reads) -> AttentionView:
     """The tenant's transactions that are parked, or wait for an approval or for their day, with what was asked where that is known."""
     found = await _executions(services, await services.temporal.client()).standing(principal.tenant, at_most=MOST_STANDING)
     # One whose workflow has ended without an outcome is parked, too; the ledger knows it, and Temporal's list doesn't.
@@ -102,14 +101,13 @@ async def read_attention(services: UsesServices, principal: Authenticated) -> At
 @router.post(
     "/workers/kill",
     responses={
-        **answer(403, "The key lacks the scope `all`."),
+        **answer(403, "The key lacks the scope `admin`."),
         **answer(404, "This is not the API of an embedded stack."),
         **answer(503, "No worker process runs now; one that was killed before is being started again."),
     },
 )
-async def kill_worker(services: UsesServices, principal: Authenticated) -> StackPartView:
+async def kill_worker(services: UsesServices, _principal: Administers) -> StackPartView:
     """Kill one worker process of the embedded stack (SIGKILL), and answer which. It is started again, and nothing is lost."""
-    require(principal, ALL_SCOPES[0])
     if not services.settings.stack_controls:
         raise HTTPException(HTTPStatus.NOT_FOUND, "there is no stack here whose workers may be killed")
     try:

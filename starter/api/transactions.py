@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final
 import structlog
 from fastapi import APIRouter, Header, Response
 
-from infra.postgres.api_keys import OVERRIDING_SCOPE, Principal
 from ledger.accounts import Account, AccountKind
 from ledger.commands import RETRY, REVERSE, SETTLE_TO
 from ledger.errors import InvalidInputError, TransactionNotFinalError, UnknownAccountError
@@ -26,13 +25,15 @@ from ledger.ids import (
     reversal_transaction_id,
 )
 from ledger.money import Money
+from ledger.principals import Principal
 from ledger.requests import MAX_LEGS, MAX_SHARES, AccountRef, Override, Share, TransactionRequest
 from ledger.results import TransactionStatus
 from ledger.reversals import reversal_request, reversible
+from ledger.scopes import Scope
 from starter.api.answers import LOCATION, answer
 from starter.api.models.holds import CaptureBody
 from starter.api.models.transactions import OverrideBody, RetryBody, ReversalBody, SettlementBody, TransactionBody, TransactionView
-from starter.api.services import Authenticated, Services, UsesServices, require
+from starter.api.services import OperatesTransactions, ReadsTransactions, ReversesTransactions, Services, UsesServices, WritesTransactions
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
 
@@ -53,7 +54,7 @@ _COMMANDED: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "The tenant has no such transaction."},
     409: {"description": "The transaction is not parked, or is parked where this can't mend it."},
 }
-_MAY_OVERRIDE: Final = answer(403, "The key lacks the scope `standard`; or `transactions:override`, where there is an override.")
+_MAY_OVERRIDE: Final = answer(403, "The key lacks the scope `transactions:write`; or `transactions:override`, where there is an override.")
 IdempotencyKey = Annotated[str | None, Header(description="A request with the same key and body joins the first one.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when final, after N seconds at most (RFC 7240).")]
 _NEEDS_A_DEBTOR: Final = "must be left out: it concerns a debtor, and there is none"
@@ -73,7 +74,7 @@ async def submit(
     body: TransactionBody,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: WritesTransactions,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> TransactionView:
@@ -95,7 +96,7 @@ async def reverse(
     transaction_id: str,
     response: Response,
     services: UsesServices,
-    principal: Authenticated,
+    principal: ReversesTransactions,
     body: ReversalBody | None = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
@@ -112,14 +113,16 @@ async def reverse(
             raise InvalidInputError(
                 field="amount", value=asked.amount, rule="must be left out: a parked transaction is reversed as a whole"
             )
+        principal.require(Scope.TRANSACTIONS_OPERATE)
         return await _commanded(REVERSE, identifier, asked.reason, services, principal, prefer, response)
+    principal.require(Scope.TRANSACTIONS_WRITE)
     request = await _reversal(identifier, asked, services, principal, idempotency_key)
     return await carry_out(request, services, prefer, response)
 
 
 @router.post("/{transaction_id}/retry", responses=_COMMANDED)
 async def retry(
-    transaction_id: str, body: RetryBody, response: Response, services: UsesServices, principal: Authenticated, prefer: Prefer = None
+    transaction_id: str, body: RetryBody, response: Response, services: UsesServices, principal: OperatesTransactions, prefer: Prefer = None
 ) -> TransactionView:
     """Have a parked transaction try again what it is parked at. Recorded with who asks, and why."""
     return await _commanded(RETRY, parse_transaction_id(transaction_id), body.reason, services, principal, prefer, response)
@@ -127,7 +130,12 @@ async def retry(
 
 @router.post("/{transaction_id}/settle", responses=_COMMANDED)
 async def settle(
-    transaction_id: str, body: SettlementBody, response: Response, services: UsesServices, principal: Authenticated, prefer: Prefer = None
+    transaction_id: str,
+    body: SettlementBody,
+    response: Response,
+    services: UsesServices,
+    principal: OperatesTransactions,
+    prefer: Prefer = None,
 ) -> TransactionView:
     """Have a parked transfer credit another account instead of its creditor. Recorded with who asks, and why."""
     identifier = parse_transaction_id(transaction_id)
@@ -173,7 +181,7 @@ async def _commanded(
 
 
 @router.get("/{transaction_id}", responses=answer(404, "The tenant has no such transaction."))
-async def read(transaction_id: str, services: UsesServices, principal: Authenticated) -> TransactionView:
+async def read(transaction_id: str, services: UsesServices, principal: ReadsTransactions) -> TransactionView:
     """A transaction as it stands."""
     identifier = parse_transaction_id(transaction_id)
     structlog.contextvars.bind_contextvars(transaction_id=identifier)
@@ -442,7 +450,7 @@ def _fee(body: TransactionBody, debtor: Account | None) -> Money | None:
 
 def _check_override(body: OverrideBody | None, principal: Principal) -> None:
     if body is not None:
-        require(principal, OVERRIDING_SCOPE)
+        principal.require(Scope.TRANSACTIONS_OVERRIDE)
 
 
 def _override(body: OverrideBody | None, principal: Principal) -> Override | None:

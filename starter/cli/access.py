@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+import socket
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from casaflow_client import AsyncClient, Patience
+from casaflow_client import UnavailableError as ApiUnavailableError
 
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from starter.client import ApiClient, ApiUnavailableError
+from ledger.principals import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-Answer = TypeVar("Answer")
+    from casaflow_client.answers import Model
 
 EXIT_NOT_PROVEN: Final = 1
 EXIT_BAD_INPUT: Final = 2
@@ -29,8 +33,8 @@ ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The
 ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
 
 
-def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wait: Callable[[str], None] | None = None) -> ApiClient:
-    """The client of the API that the options, or the stack in ``$CASAFLOW_HOME``, name.
+def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wait: Callable[[str], None] | None = None) -> AsyncClient:
+    """The client of the API that the options, or the stack in ``$CASAFLOW_HOME``, name. With `on_wait` it waits while the API is away.
 
     Raises:
         ApiUnavailableError: neither names one.
@@ -42,15 +46,16 @@ def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wai
             message = f"nothing runs in {home.absolute()}: start it with `casaflow up --detach`, or give --api-url and --api-key"
             raise ApiUnavailableError(message)
         url, key = url or info.api, key or info.api_key
-    return ApiClient(url, key, connections=connections, on_wait=on_wait)
+    patience = Patience(seconds=0 if on_wait is None else None, on_wait=on_wait)
+    return AsyncClient(url, key, connections=connections, patience=patience)
 
 
-def ask(url: str | None, key: str | None, work: Callable[[ApiClient], Awaitable[Answer]]) -> Answer:
-    """Do `work` with a client of the API that :func:`api_client` finds."""
+def ask(url: str | None, key: str | None, work: Callable[[AsyncClient], Awaitable[Model]]) -> dict[str, Any]:
+    """What the API says, as it says it, when `work` asks it by the client that :func:`api_client` finds."""
 
-    async def with_client() -> Answer:
+    async def with_client() -> dict[str, Any]:
         async with api_client(url, key) as client:
-            return await work(client)
+            return (await work(client)).content
 
     return asyncio.run(with_client())
 
@@ -63,6 +68,11 @@ def show(content: dict[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in content)
     for name, value in content.items():
         typer.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+
+
+def operator() -> Actor:
+    """Who is at the keyboard, as far as the system knows."""
+    return Actor(tenant=None, name=f"cli:{getpass.getuser()}", key_id=None, address=socket.gethostname())
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  whatever options hold

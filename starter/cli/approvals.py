@@ -29,7 +29,7 @@ def _command(action: str) -> Callable[..., None]:
     def decide(
         transaction_id: TransactionId, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False
     ) -> None:
-        answer = ask(api_url, api_key, lambda client: client.decide(transaction_id, action, reason, wait_seconds=API_WAIT_SECONDS))
+        answer = ask(api_url, api_key, lambda client: getattr(client, action)(transaction_id, reason, wait_seconds=API_WAIT_SECONDS))
         show(answer if as_json else present(answer), as_json=as_json)
 
     return decide

@@ -68,6 +68,12 @@ def bank_file(context: typer.Context) -> None:
     _run("bench.bank_file", context.args)
 
 
+@bench_app.command(context_settings=_HANDED_ON, add_help_option=False)
+def files(context: typer.Context) -> None:
+    """Payment files beside the same lines as single workflows, on the running stack. Its options: --help."""
+    _run("bench.files", context.args)
+
+
 def _run(module: str, arguments: list[str]) -> None:
     if find_spec("bench") is None:
         typer.echo("casaflow bench: the benchmarks come with the source checkout; run `./run bench` there", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,7 +13,7 @@ from infra.settings import ALL_GROUPS, Settings
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.ids import parse_transaction_id
 from ledger.statements import parse_instant
-from starter.cli.access import EXIT_NOT_PROVEN, Json
+from starter.cli.access import EXIT_NOT_PROVEN, Json, operator
 from starter.cli.reports import console
 from starter.cli.watching import watch_events
 from starter.group_stores import kafka_of, on_stores
@@ -124,6 +123,7 @@ def replay(
                 else await _first_event(database, tenant, from_transaction or "")
             )
             wanted = await offsets_at(kafka_of(settings), of_group.topics, instant)
+        await _note(database, "events.read-again", group, {str(partition): offset for partition, offset in sorted(wanted.items())})
         return await _offsets(database, of_group).rewind(wanted)
 
     moved = on_stores(work)
@@ -147,7 +147,9 @@ def skip(
         event = parse_transaction_id(event, field="event")
 
     async def work(settings: Settings, database: Database) -> Replayed | None:
-        return await _replays(settings, database, _group(group)).skip(event, by=_operator(), reason=reason)
+        replays = _replays(settings, database, _group(group))
+        await _note(database, "events.skipped", group, {"event": event, "reason": reason})
+        return await replays.skip(event, by=operator().name, reason=reason)
 
     done = on_stores(work)
     _show_replayed([done] if done is not None else [], as_json=as_json)
@@ -159,9 +161,17 @@ def _replay_held(group: str, event: str | None, *, as_json: bool) -> None:
     async def work(settings: Settings, database: Database) -> list[Replayed]:
         replays = _replays(settings, database, _group(group))
         keys = await replays.blocked() if identifier is None else [await replays.key_of(identifier)]
-        return [await replays.replay(key, by=_operator()) for key in keys]
+        await _note(database, "events.replayed", group, {"keys": [key.key for key in keys]})
+        return [await replays.replay(key, by=operator().name) for key in keys]
 
     _show_replayed(on_stores(work), as_json=as_json)
+
+
+async def _note(database: Database, action: str, group: str, detail: Mapping[str, Any]) -> None:
+    """Record what is about to be done to a group, whether it then succeeds or not."""
+    from infra.postgres.administrative_acts import PostgresAdministrativeActs  # noqa: PLC0415  as above
+
+    await PostgresAdministrativeActs(database).record(operator(), action, f"group {group}", detail=detail)
 
 
 def _show_replayed(done: list[Replayed], *, as_json: bool) -> None:
@@ -223,11 +233,6 @@ async def _first_event(database: Database, tenant: str, transaction_id: str) -> 
     if found is None:
         raise NotFoundError(kind="event of transaction", identifier=transaction_id)
     return found
-
-
-def _operator() -> str:
-    """Who is at the keyboard, as far as the system knows."""
-    return f"cli:{getpass.getuser()}"
 
 
 def _table(*names: str) -> Table:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from infra.settings import DEFAULT_TENANT, Settings
+from ledger.payment_files import FileMode
 from starter.cli.access import EXIT_BAD_INPUT, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, api_client, outside_or_stack
 from starter.cli.failures import fail
 
@@ -23,8 +24,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def submit(
+def submit(  # noqa: PLR0913, PLR0917  each is an option
     file: Annotated[Path, typer.Argument(help="CSV (or CSV.gz) of account entries; see the operator's guide for its columns.")],
+    as_file: Annotated[bool, typer.Option("--as-file", help="Hand it in as one file; a payment file (CSV or XML) as well.")] = False,
+    mode: Annotated[FileMode, typer.Option(help="With --as-file: whether a refused line stops the others.")] = FileMode.BEST_EFFORT,
+    wait: Annotated[bool, typer.Option("--wait", help="With --as-file: wait until each line has its outcome.")] = False,
     in_flight: InFlight = DEFAULT_IN_FLIGHT,
     open_accounts: Annotated[bool, typer.Option(help="Open accounts that are missing, with the overdraft that they need.")] = True,
     tenant: Tenant = DEFAULT_TENANT,
@@ -34,8 +38,16 @@ def submit(
 ) -> None:
     """Submit a file of account entries: each line becomes a transaction, each account's lines in order.
 
-    A second run posts nothing twice. Ends with each account's balance against the file's running total.
+    A second run posts nothing twice. Ends with each account's balance against the file's running total. With --as-file the file is handed
+    in as one: validated as a whole, then posted in chunks by one workflow.
     """
+    if as_file:
+        from starter.cli.files import submit_as_file  # noqa: PLC0415  as below
+
+        submit_as_file(
+            file, mode=mode, wait=wait, tenant=tenant, open_accounts=open_accounts, api_url=api_url, api_key=api_key, as_json=as_json
+        )
+        return
     from starter.cli.reports import run_submission  # noqa: PLC0415  tables and progress bars are loaded only where they are shown
 
     waiting = _WaitNotice()

@@ -58,7 +58,7 @@ def list_transactions(  # noqa: PLR0913, PLR0917  each is an option
     as_json: Json = False,
 ) -> None:
     """List transactions, the newest first. One that waits for its first posting is found by its id alone."""
-    query = given(
+    asked: Any = given(
         account_id=account,
         status=status,
         kind=kind,
@@ -71,9 +71,11 @@ def list_transactions(  # noqa: PLR0913, PLR0917  each is an option
         reference=reference,
         reason=reason,
         submitted_by=submitted_by,
+        order=order,
+        limit=limit,
         cursor=cursor,
     )
-    page = ask(api_url, api_key, lambda client: client.transactions(_words(query, order=order, limit=limit)))
+    page = ask(api_url, api_key, lambda client: client.transactions(**asked))
     _show_page(page, page["transactions"], _TRANSACTION_COLUMNS, as_json=as_json)
 
 
@@ -89,8 +91,11 @@ def list_accounts(  # noqa: PLR0913, PLR0917  each is an option
     as_json: Json = False,
 ) -> None:
     """List accounts, in the order of their ids."""
-    query = given(prefix=prefix, status=status, currency=currency, kind=kind, cursor=cursor)
-    page = ask(api_url, api_key, lambda client: client.accounts(_words(query, limit=limit)))
+    page = ask(
+        api_url,
+        api_key,
+        lambda client: client.accounts(prefix=prefix, status=status, currency=currency, kind=kind, limit=limit, cursor=cursor),
+    )
     _show_page(page, page["accounts"], _ACCOUNT_COLUMNS, as_json=as_json)
 
 
@@ -105,13 +110,8 @@ def list_holds(
     as_json: Json = False,
 ) -> None:
     """List holds, the newest first."""
-    query = given(account_id=account, status=status, cursor=cursor)
-    page = ask(api_url, api_key, lambda client: client.holds(_words(query, order=order, limit=limit)))
+    page = ask(api_url, api_key, lambda client: client.holds(account_id=account, status=status, order=order, limit=limit, cursor=cursor))
     _show_page(page, page["holds"], _HOLD_COLUMNS, as_json=as_json)
-
-
-def _words(query: Mapping[str, Any], **more: object) -> dict[str, str]:
-    return {name: str(value) for name, value in {**query, **more}.items()}
 
 
 def _show_page(page: dict[str, Any], found: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 
+import casaflow_client
 import structlog
 import typer
 from pydantic import ValidationError
@@ -24,6 +25,8 @@ from starter.cli import (
     console,
     events,
     explain,
+    files,
+    holds,
     jobs,
     keys,
     maintenance,
@@ -39,7 +42,6 @@ from starter.cli import (
 )
 from starter.cli.access import EXIT_BAD_INPUT, EXIT_NOT_PROVEN, EXIT_UNAVAILABLE
 from starter.cli.failures import fail
-from starter.client import ApiError, ApiUnavailableError
 from starter.entries import FileError
 
 app = typer.Typer(
@@ -52,16 +54,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_transaction_app = typer.Typer(help="List, show, reverse, approve, decline and mend transactions.", no_args_is_help=True)
+_transaction_app = typer.Typer(help="Submit, list, show, reverse, approve, decline and mend transactions.", no_args_is_help=True)
 stack.register(app)
 jobs.register(app)
 accounts.register(app)
+holds.register(app)
 statements.register(app)
 transactions.register(_transaction_app)
 approvals.register(_transaction_app)
 operations.register(app, _transaction_app)
 app.add_typer(_transaction_app, name="transaction")
-for group in (standing_orders, notifications, mis, explain, events, audit, keys, processes, maintenance, promote, codec, console, bench):
+for group in (
+    standing_orders,
+    files,
+    notifications,
+    mis,
+    explain,
+    events,
+    audit,
+    keys,
+    processes,
+    maintenance,
+    promote,
+    codec,
+    console,
+    bench,
+):
     group.register(app)
 
 
@@ -90,11 +108,11 @@ def run_command() -> None:
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         app()
-    except (FileError, InvalidInputError, ConflictError, NotFoundError) as error:
+    except (FileError, InvalidInputError, ConflictError, NotFoundError, casaflow_client.InvalidArgumentError) as error:
         fail(str(error), EXIT_BAD_INPUT)
-    except ApiError as error:
+    except casaflow_client.ApiError as error:
         fail(str(error), EXIT_BAD_INPUT if error.is_bad_input else EXIT_NOT_PROVEN)
-    except (ApiUnavailableError, UnavailableError) as error:
+    except (casaflow_client.UnavailableError, UnavailableError) as error:
         fail(str(error), EXIT_UNAVAILABLE)
     except ValidationError as error:
         wrong = "; ".join(f"CASAFLOW_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}" for found in error.errors())

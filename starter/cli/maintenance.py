@@ -14,7 +14,7 @@ import typer
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from starter.cli.access import Json
+from starter.cli.access import Json, operator
 
 if TYPE_CHECKING:
     from infra.postgres.database import Database
@@ -121,12 +121,14 @@ def refold(
 
 
 async def _refold(settings: Settings, *, force: bool) -> dict[str, Any]:
-    from infra.postgres.database import Database  # noqa: PLC0415  as above
+    from infra.postgres.administrative_acts import PostgresAdministrativeActs  # noqa: PLC0415  as above
+    from infra.postgres.database import Database  # noqa: PLC0415
     from infra.postgres.refold import PostgresRefold  # noqa: PLC0415
 
     # As the owner: the application may not touch what this rewrites.
     database = Database.open(_postgres_url(settings), pool_size=1, operation_timeout_seconds=_REFOLD_SECONDS)
     try:
+        await PostgresAdministrativeActs(database).record(operator(), "ledger.refolded", "ledger", detail={"force": force})
         refolded = await PostgresRefold(database).refold(force=force, on_progress=_Progress().credits)
     finally:
         await database.close()

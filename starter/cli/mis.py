@@ -51,13 +51,16 @@ def mis(  # noqa: PLR0913, PLR0917  each is an option
     as_json: Json = False,
 ) -> None:
     """Show how many transactions ended or entries were posted, and how much they moved, per hour or day."""
-    query = {"from": since, "to": until, "per": per.value, "by": by, "time_zone": time_zone}
-    given = {name: value for name, value in query.items() if value is not None}
+    asked = {"since": since, "until": until, "per": per.value, "by": by, "time_zone": time_zone}
     if plot is not None:
         from starter.cli.mis_pictures import check_target  # noqa: PLC0415  as below
 
         check_target(plot)
-    chart = ask(api_url, api_key, lambda client: client.chart(what.value, given))
+    chart = ask(
+        api_url,
+        api_key,
+        lambda client: client.entry_chart(**asked) if what is Counted.ENTRIES else client.transaction_chart(**asked),
+    )
     if plot is not None:
         from starter.cli.mis_pictures import draw  # noqa: PLC0415  loaded only where something is drawn
 

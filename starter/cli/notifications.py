@@ -60,9 +60,7 @@ def list_messages(
     as_json: Json = False,
 ) -> None:
     """List messages to customers, the oldest first."""
-    given = {"status": status.value if status is not None else None, "customer_id": customer, "cursor": cursor}
-    query = {"limit": str(limit), **{name: value for name, value in given.items() if value is not None}}
-    page = ask(api_url, api_key, lambda client: client.notifications(query))
+    page = ask(api_url, api_key, lambda client: client.notifications(customer_id=customer, status=status, limit=limit, cursor=cursor))
     if as_json:
         show(page, as_json=True)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,7 +18,8 @@ from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starter.client import ApiClient
+    from casaflow_client import AsyncClient
+    from casaflow_client.models import Transaction
 
 _SWEEP_WITHIN: Final = timedelta(minutes=10)
 Why = Annotated[str, typer.Option(help="Why; recorded with the transaction.")]
@@ -48,7 +49,7 @@ def settle(
     _have_done(api_url, api_key, lambda client: client.settle(transaction_id, to, reason, wait_seconds=API_WAIT_SECONDS), as_json=as_json)
 
 
-def _have_done(url: str | None, key: str | None, work: Callable[[ApiClient], Awaitable[dict[str, Any]]], *, as_json: bool) -> None:
+def _have_done(url: str | None, key: str | None, work: Callable[[AsyncClient], Awaitable[Transaction]], *, as_json: bool) -> None:
     answer = ask(url, key, work)
     show(answer if as_json else present(answer), as_json=as_json)
     if answer["status"] not in {"completed", "reversed", "rejected"}:

@@ -12,9 +12,11 @@ import typer
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
 from ledger.errors import UnavailableError
-from starter.cli.access import EXIT_NOT_PROVEN, Json
+from starter.cli.access import EXIT_NOT_PROVEN, Json, operator
+from starter.group_stores import on_stores
 
 if TYPE_CHECKING:
+    from infra.postgres.database import Database
     from infra.temporal.deployment import Moves
 
 
@@ -33,10 +35,21 @@ def register(app: typer.Typer) -> None:
 
         Safe to repeat: run it again once the last worker of the version before is gone. Going back is promoting the older build id.
         """
+        if not report:
+            on_stores(lambda settings, database: _note(settings, database, build_id, move_all=move_all))
         found = asyncio.run(_promote(_with_temporal(Settings()), build_id, move_all=move_all, report=report, within_seconds=within))
         typer.echo(json.dumps(found) if as_json else _in_words(found))
         if report and found["unserved"]:
             raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+async def _note(settings: Settings, database: Database, build_id: str | None, *, move_all: bool) -> None:
+    """Record what is about to be done, whether it then succeeds or not."""
+    from infra.postgres.administrative_acts import PostgresAdministrativeActs  # noqa: PLC0415  the driver is loaded only where it is used
+    from infra.temporal.deployment import installed_build_id  # noqa: PLC0415
+
+    detail = {"build_id": build_id or settings.worker_build_id or installed_build_id(), "move_all": move_all}
+    await PostgresAdministrativeActs(database).record(operator(), "workers.promoted", f"task queue {settings.task_queue}", detail=detail)
 
 
 def _with_temporal(settings: Settings) -> Settings:

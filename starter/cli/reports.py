@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from casaflow_client import AsyncClient
+
     from starter.check import CheckReport
-    from starter.client import ApiClient
     from starter.entries import FileSummary
     from starter.files import ComparedBalance
     from starter.posting import Tally
@@ -83,7 +84,7 @@ def _plain_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     say()
 
 
-async def run_submission(client: ApiClient, file: Path, *, tenant: str, in_flight: int, open_accounts: bool, as_json: bool) -> Outcome:
+async def run_submission(client: AsyncClient, file: Path, *, tenant: str, in_flight: int, open_accounts: bool, as_json: bool) -> Outcome:
     """Submit a file with a progress bar, and print what it came to.
 
     Raises:
@@ -98,7 +99,7 @@ async def run_submission(client: ApiClient, file: Path, *, tenant: str, in_fligh
     return outcome
 
 
-async def submit_with_progress(client: ApiClient, file: Path, *, tenant: str, in_flight: int, open_accounts: bool) -> Outcome:
+async def submit_with_progress(client: AsyncClient, file: Path, *, tenant: str, in_flight: int, open_accounts: bool) -> Outcome:
     """Submit a file with a progress bar."""
     with ExitStack() as shown:
 

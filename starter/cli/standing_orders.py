@@ -82,8 +82,7 @@ def order_list(
     as_json: Json = False,
 ) -> None:
     """List standing orders, the oldest first."""
-    query = {"limit": str(limit), **given(cursor=cursor)}
-    page = ask(api_url, api_key, lambda client: client.standing_orders(query))
+    page = ask(api_url, api_key, lambda client: client.standing_orders(limit=limit, cursor=cursor))
     if as_json:
         show(page, as_json=True)
         return
@@ -101,8 +100,7 @@ def order_show(order_id: OrderId, api_url: ApiUrl = None, api_key: ApiKey = None
 
 def _change_command(change: str) -> Callable[..., None]:
     def command(order_id: OrderId, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
-        body = given(reason=reason)
-        _show(ask(api_url, api_key, lambda client: client.change_standing_order(order_id, change, body)), as_json=as_json)
+        _show(ask(api_url, api_key, lambda client: getattr(client, f"{change}_standing_order")(order_id, reason)), as_json=as_json)
 
     return command
 

@@ -1,21 +1,80 @@
-"""`casaflow transaction list`, `show` and `reverse`."""
+"""`casaflow transaction submit`, `list`, `show` and `reverse`."""
 
 from __future__ import annotations
 
-import uuid
-from typing import Annotated
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from ledger.errors import InvalidInputError
 from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, given, present, show
 from starter.cli.lists import list_transactions
 
 
 def register(transactions: typer.Typer) -> None:
     """Add the commands."""
+    transactions.command("submit")(submit)
     transactions.command("list")(list_transactions)
     transactions.command("show")(show_transaction)
     transactions.command("reverse")(reverse)
+
+
+def submit(  # noqa: PLR0913, PLR0917  each is an option
+    amount: Annotated[str | None, typer.Argument(help="In major units, such as 12.50.")] = None,
+    currency: Annotated[str | None, typer.Argument(help="ISO 4217 code, such as EUR.")] = None,
+    debtor: Annotated[str | None, typer.Option(help="The account that pays. Without it: a deposit.")] = None,
+    creditor: Annotated[str | None, typer.Option(help="The account that is paid. Without it: a withdrawal.")] = None,
+    transaction_id: Annotated[str | None, typer.Option("--id", help="A UUID; the same one again posts nothing twice.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Up to 35 characters.")] = None,
+    remittance_information: Annotated[str | None, typer.Option(help="Up to 140 characters, for the other side.")] = None,
+    value_date: Annotated[str | None, typer.Option(help="Such as 2026-01-31; the day of posting unless given.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="NAME=TEXT; several may be given.")] = None,
+    body: Annotated[str | None, typer.Option(help="A JSON file with the request, for what has no option; - is standard input.")] = None,
+    wait: Annotated[int, typer.Option(min=0, help="Seconds to wait for the outcome.")] = API_WAIT_SECONDS,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Submit one transaction: a deposit, a withdrawal or a transfer. Exit code 1 if it doesn't end as completed."""
+    options = given(
+        transaction_id=transaction_id,
+        debtor=debtor,
+        creditor=creditor,
+        amount=amount,
+        currency=currency,
+        reference=reference,
+        remittance_information=remittance_information,
+        value_date=value_date,
+        metadata=_pairs(metadata) if metadata else None,
+    )
+    request = (_read(body) if body else {}) | options
+    answer = ask(api_url, api_key, lambda client: client.submit(request, wait_seconds=wait))
+    show(answer if as_json else present(answer), as_json=as_json)
+    if answer["status"] != "completed":
+        raise typer.Exit(EXIT_NOT_PROVEN)
+
+
+def _pairs(given_pairs: list[str]) -> dict[str, str]:
+    pairs = {}
+    for pair in given_pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidInputError(field="--metadata", value=pair, rule="must be NAME=TEXT")
+        pairs[name] = text
+    return pairs
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(field="--body", value=name, rule=f"must be a file with JSON in it ({error})") from error
+    if not isinstance(content, dict):
+        raise InvalidInputError(field="--body", value=name, rule="must hold a JSON object")
+    return content
 
 
 def show_transaction(transaction_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
@@ -39,8 +98,6 @@ def reverse(  # noqa: PLR0913, PLR0917  each is an option
 
     A parked transfer gives its debtor the money back, and ends as reversed itself; that needs a reason.
     """
-    if amount is not None and reversal_id is None:
-        reversal_id = str(uuid.uuid4())  # The client may send a part again while the API is away, and must not take it back twice.
     body = {
         **given(amount=amount, transaction_id=reversal_id, reference=reference, reason=reason),
         **({"override": {"reason": override}} if override else {}),

@@ -28,13 +28,11 @@ def watch_events(
 async def _watch(
     query: dict[str, str], after: str | None, count: int | None, api_url: str | None, api_key: str | None, *, as_json: bool
 ) -> None:
-    from starter.watching import watch  # noqa: PLC0415  loaded only where it is used
-
     shown = 0
-    async with api_client(api_url, api_key) as client, aclosing(watch(client.http, query, after=after, on_wait=_say)) as watching:
+    async with api_client(api_url, api_key, on_wait=_say) as client, aclosing(client.events(**query, after=after)) as watching:
         async for sent in watching:
-            event: dict[str, Any] = json.loads(sent.data)
-            typer.echo(json.dumps({**event, "casaflowposition": sent.identifier}) if as_json else _line(sent.type, event))
+            event = sent.content
+            typer.echo(json.dumps({**event, "casaflowposition": sent.position}) if as_json else _line(sent.type, event))
             shown += 1
             if shown == count:
                 return

@@ -18,11 +18,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payloads
 
-from infra.postgres.api_keys import PAYLOADS_SCOPE, PostgresApiKeys
+from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.temporal.access import payload_keys
 from infra.temporal.encryption import EncryptingCodec, UndecryptablePayloadError
 from ledger.errors import InvalidInputError, UnavailableError
+from ledger.scopes import Scope
 from starter.api.problems import problem, unavailable
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from infra.postgres.api_keys import Principal
     from infra.settings import Settings
+    from ledger.principals import Principal
 
 _log = structlog.get_logger("codec")
 
@@ -127,7 +128,7 @@ class _CodecServer:
             principal = await _authenticated(request, key)
         except UnavailableError as error:
             return unavailable(error)
-        if principal is None or PAYLOADS_SCOPE not in principal.scopes:
+        if principal is None or Scope.PAYLOADS not in principal.scopes:
             return _page("This is no valid API key with the scope `payloads`.", status=HTTPStatus.UNAUTHORIZED)
         answer = RedirectResponse("/", status_code=HTTPStatus.SEE_OTHER)
         secure = request.url.scheme == "https"
@@ -177,8 +178,8 @@ class _CodecServer:
             challenge = {"WWW-Authenticate": 'Bearer realm="casaflow codec"'}
             detail = "send an API key as Authorization: Bearer, or open this server's first page"
             return problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers=challenge)
-        if PAYLOADS_SCOPE not in principal.scopes:
-            detail = f"the key {principal.key_id} has no scope `{PAYLOADS_SCOPE}`, which shows the payloads of all tenants"
+        if Scope.PAYLOADS not in principal.scopes:
+            detail = f"the key {principal.key_id} has no scope `{Scope.PAYLOADS}`, which shows the payloads of all tenants"
             return problem(HTTPStatus.FORBIDDEN, "forbidden", detail)
         namespace = request.headers.get("X-Namespace", self._namespace)
         if namespace != self._namespace:

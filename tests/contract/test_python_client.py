@@ -41,6 +41,6 @@ def test_the_client_has_a_method_for_each_path_of_the_api() -> None:
     words = {part for path in document(create_app(settings))["paths"] for part in path.split("/") if part and not part.startswith("{")}
     source = "".join(path.read_text() for path in (_GENERATOR.parent / "casaflow_client" / "_async").glob("*.py"))
     # What watches a process, and the documents about the API, are no business of its callers.
-    words -= {"v1", "healthz", "metrics", "asyncapi.json", "openapi.json"}
+    words -= {"v1", "healthz", "metrics", "asyncapi.json", "openapi.json", "problems", "console"}
     missing = {word for word in words if f'"{word}"' not in source and f"/{word}" not in source}
     assert missing == set()

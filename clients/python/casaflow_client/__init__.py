@@ -14,6 +14,7 @@ from casaflow_client.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from casaflow_client.events import StreamedEvent
 from casaflow_client.requests import Patience
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "NotFoundError",
     "Patience",
     "RateLimitedError",
+    "StreamedEvent",
     "UnauthenticatedError",
     "UnavailableError",
 ]

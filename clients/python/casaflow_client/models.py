@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, RootModel, StringConstraints
 
 from casaflow_client.answers import Model
 
@@ -30,6 +30,13 @@ class Account(Model):
     opened_at: AwareDatetime
 
 
+class AccountKind(RootModel[Literal["current", "savings", "internal"]]):
+    root: Literal["current", "savings", "internal"]
+    """
+    What an account is for. Internal accounts belong to the bank and can't be debtor or creditor of a request.
+    """
+
+
 class AccountRequest(Model):
     """
     A new account. Rules that are not given are as if there were none.
@@ -51,6 +58,38 @@ class AccountRequest(Model):
     account_id: str
     currency: str
     kind: Literal["current", "savings"] | None = "current"
+
+
+class AccountStatus(RootModel[Literal["active", "debit-frozen", "credit-frozen", "frozen", "dormant", "closed"]]):
+    root: Literal["active", "debit-frozen", "credit-frozen", "frozen", "dormant", "closed"]
+    """
+    What an account may take part in.
+    """
+
+
+class Accounts(Model):
+    """
+    A page of accounts, in the order of their ids.
+    """
+
+    next_cursor: str | None
+    accounts: list[Account]
+
+
+class AdministrativeAct(Model):
+    """
+    What somebody did who looks after accounts, keys, transactions or servers.
+    """
+
+    act_id: str
+    at: AwareDatetime
+    tenant: str | None
+    by: str
+    key_id: str | None
+    address: str | None
+    action: str
+    subject: str
+    detail: dict[str, Any]
 
 
 class Amount(Model):
@@ -199,6 +238,13 @@ class DecisionRequest(Model):
     reason: str | None = None
 
 
+class DocumentFormat(RootModel[Literal["json", "csv", "pdf", "camt.053"]]):
+    root: Literal["json", "csv", "pdf", "camt.053"]
+    """
+    What a statement may be written as, beside the pages in JSON.
+    """
+
+
 class Due(Model):
     """
     A due date to come.
@@ -206,6 +252,19 @@ class Due(Model):
 
     due_date: date
     at: AwareDatetime
+
+
+class EndedSecond(Model):
+    """
+    What ended in one second. A second in which nothing ended is left out.
+    """
+
+    at: AwareDatetime
+    completed: int
+    rejected: int
+    reversed: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
 
 
 class EntryTotal(Model):
@@ -244,12 +303,52 @@ class EventTypes(Model):
     event_types: list[EventType]
 
 
+class FileChangeRequest(Model):
+    """
+    Why a file is paused, resumed or cancelled; recorded with who does it.
+    """
+
+    reason: str | None = None
+
+
+class FileProblem(Model):
+    """
+    Why a file can't be posted.
+    """
+
+    place: str
+    field: str
+    value: str
+    rule: str
+
+
+class FileReason(Model):
+    """
+    Why a file, or a line of one, was rejected.
+    """
+
+    code: str
+    detail: str
+
+
 class FreezeRequest(Model):
     """
     What a freeze refuses from now on.
     """
 
     side: Literal["debits", "credits", "both"] | None = "both"
+
+
+class GroupLag(Model):
+    """
+    What a group has still to do.
+    """
+
+    group: str
+    records: int
+    failed: int | None = 0
+    waiting: int | None = 0
+    unreadable: int | None = 0
 
 
 class HoldRequest(Model):
@@ -268,12 +367,63 @@ class HoldRequest(Model):
     reference: str | None = None
 
 
+class HoldStatus(RootModel[Literal["open", "captured", "voided", "expired", "refused"]]):
+    root: Literal["open", "captured", "voided", "expired", "refused"]
+    """
+    Exactly one of these; only an open hold holds anything.
+    """
+
+
+class Key(Model):
+    """
+    A key, without its secret.
+    """
+
+    key_id: str
+    principal: str
+    scopes: list[str]
+    state: str
+    created_at: AwareDatetime
+    created_by: str | None
+    expires_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+    last_used_at: AwareDatetime | None
+    rotated_from: str | None
+
+
+class Keys(Model):
+    """
+    A page of keys, the newest first.
+    """
+
+    keys: list[Key]
+    next_cursor: str | None
+
+
 class Liveness(Model):
     """
     The process is there.
     """
 
     status: Literal["alive"] = "alive"
+
+
+class MadeKey(Model):
+    """
+    A new key, with what is shown this once.
+    """
+
+    key_id: str
+    principal: str
+    scopes: list[str]
+    state: str
+    created_at: AwareDatetime
+    created_by: str | None
+    expires_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+    last_used_at: AwareDatetime | None
+    rotated_from: str | None
+    key: str
 
 
 class Money(Model):
@@ -316,6 +466,15 @@ class OrderRetryRequest(Model):
 
     retry_until: int
     every: int | None = 1
+
+
+class Outbox(Model):
+    """
+    What waits to be published, of all tenants.
+    """
+
+    events: int
+    oldest_seconds: float
 
 
 class Override(Model):
@@ -429,6 +588,15 @@ class ReversalRequest(Model):
     override: OverrideRequest | None = None
 
 
+class RotationRequest(Model):
+    """
+    How a key is to be rotated.
+    """
+
+    overlap_seconds: int | None = 86400
+    expires_at: str | None = None
+
+
 class RulesRequest(Model):
     """
     Rules of an account: what is not given stays as it is.
@@ -513,6 +681,13 @@ class ScheduleRequest(Model):
     """
 
 
+class SearchOrder(RootModel[Literal["newest-first", "oldest-first"]]):
+    root: Literal["newest-first", "oldest-first"]
+    """
+    Which one comes first.
+    """
+
+
 class SettlementRequest(Model):
     """
     Another account that gets the money of a parked transfer.
@@ -520,6 +695,29 @@ class SettlementRequest(Model):
 
     creditor: str
     reason: str
+
+
+class StackPart(Model):
+    """
+    One part of the embedded stack, as its supervisor sees it.
+    """
+
+    name: str
+    health: str
+    pid: int | None
+    restarts: int
+    detail: str
+
+
+class Standing(Model):
+    """
+    The tenant's transactions that Temporal carries now.
+    """
+
+    carried: int
+    parked: int
+    waiting_for_approval: int
+    waiting_for_date: int
 
 
 class StandingOrder(Model):
@@ -609,6 +807,23 @@ class StatementList(Model):
     next_before: int | None
 
 
+class Throughput(Model):
+    """
+    The transactions that were submitted within a window, and of which something is recorded.
+    """
+
+    until: AwareDatetime
+    window_seconds: int
+    completed: int
+    rejected: int
+    reversed: int
+    open: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    truncated: bool
+    seconds: list[EndedSecond]
+
+
 class TransactionTotal(Model):
     """
     Transactions that ended in one hour or day; it has the dimensions that were asked for, and no others.
@@ -622,6 +837,16 @@ class TransactionTotal(Model):
     band: str | None = None
     transactions: int
     amount: Amount | None = None
+
+
+class WebUi(Model):
+    """
+    Links into Temporal's Web UI. What stands in braces is to be replaced, percent-encoded.
+    """
+
+    transaction: str
+    run: str
+    views: dict[str, str]
 
 
 class Webhook(Model):
@@ -664,6 +889,15 @@ class WrongField(Model):
     field: str
     value: Any
     rule: str
+
+
+class Acts(Model):
+    """
+    A page of administrative acts, the newest first.
+    """
+
+    acts: list[AdministrativeAct]
+    next_cursor: str | None
 
 
 class Approval(Model):
@@ -709,6 +943,73 @@ class EntryChart(Model):
     rows: list[EntryTotal]
 
 
+class File(Model):
+    """
+    A payment file as it stands.
+    """
+
+    file_id: str
+    status: Literal["validating", "posting", "completed", "rejected", "cancelled"]
+    """
+    Exactly one of these; the first two are not final.
+    """
+    mode: Literal["best-effort", "atomic"]
+    """
+    What a refused line does to the others.
+    """
+    paused: bool
+    media_type: str
+    size: int
+    content_hash: str
+    message_id: str | None
+    header: dict[str, str]
+    lines: int
+    completed: int
+    rejected: int
+    problem_count: int
+    problems: list[FileProblem]
+    reason: FileReason | None
+    submitted_by: str
+    submitted_at: AwareDatetime
+    finished_at: AwareDatetime | None
+
+
+class FileLine(Model):
+    """
+    A line with what became of it.
+    """
+
+    number: int
+    place: str
+    transaction_id: str
+    debtor: str | None
+    creditor: str | None
+    amount: str
+    currency: str
+    end_to_end_id: str | None
+    reference: str | None
+    status: Literal["pending", "completed", "rejected"]
+    reason: FileReason | None
+
+
+class FileLines(Model):
+    """
+    A page of lines, in the order of the file.
+    """
+
+    lines: list[FileLine]
+    next_after: int | None
+
+
+class Files(Model):
+    """
+    A page of files, the newest first.
+    """
+
+    files: list[File]
+    next_cursor: str | None
+
+
 class Hold(Model):
     """
     A hold as it stands; amounts in major units of its currency.
@@ -726,6 +1027,47 @@ class Hold(Model):
     created_at: AwareDatetime
     expires_at: AwareDatetime
     closed_at: AwareDatetime | None
+
+
+class Holds(Model):
+    """
+    A page of holds.
+    """
+
+    next_cursor: str | None
+    holds: list[Hold]
+
+
+class KeyRequest(Model):
+    """
+    A key that is to be made.
+    """
+
+    principal: str
+    scopes: list[
+        Literal[
+            "all",
+            "standard",
+            "read",
+            "accounts:read",
+            "accounts:write",
+            "transactions:read",
+            "transactions:write",
+            "transactions:approve",
+            "transactions:override",
+            "transactions:operate",
+            "holds:write",
+            "standing-orders:write",
+            "notifications:read",
+            "notifications:write",
+            "files:write",
+            "events:read",
+            "mis:read",
+            "admin",
+            "payloads",
+        ]
+    ]
+    expires_at: str | None = None
 
 
 class Leg(Model):
@@ -909,6 +1251,23 @@ class Statement(Model):
     next_cursor: str | None
 
 
+class System(Model):
+    """
+    What an operator looks at first. What a part that doesn't answer would have told is null.
+    """
+
+    tenant: str
+    principal: str
+    scopes: list[str]
+    parts: dict[str, str]
+    throughput: Throughput | None
+    standing: Standing | None
+    outbox: Outbox | None
+    groups: list[GroupLag] | None
+    web_ui: WebUi | None
+    stack: list[StackPart] | None
+
+
 class TransactionChart(Model):
     """
     Totals of finished transactions, by time and then by dimensions. Where nothing was counted there is no row.
@@ -972,6 +1331,14 @@ class Waiting(Model):
     What a transaction can wait for.
     """
     until: AwareDatetime
+
+
+class BatchRequest(Model):
+    """
+    Transactions that have nothing to do with each other.
+    """
+
+    transactions: list[TransactionRequest]
 
 
 class ClosedStatementPage(Model):
@@ -1038,3 +1405,39 @@ class Transaction(Model):
     submitted_by: str | None = None
     submitted_at: AwareDatetime | None = None
     operator_actions: list[OperatorAction] | None = None
+
+
+class Transactions(Model):
+    """
+    A page of transactions.
+    """
+
+    next_cursor: str | None
+    transactions: list[Transaction]
+
+
+class Attention(Model):
+    """
+    Transactions that don't go on by themselves now: parked, or waiting for an approval or their day.
+    """
+
+    transactions: list[Transaction]
+    complete: bool
+
+
+class BatchResult(Model):
+    """
+    What one of the transactions would have been answered with by itself.
+    """
+
+    status: int
+    transaction: Transaction | None = None
+    problem: Problem | None = None
+
+
+class Batch(Model):
+    """
+    One result for each transaction, in their order.
+    """
+
+    results: list[BatchResult]

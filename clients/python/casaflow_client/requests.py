@@ -66,7 +66,7 @@ def checked_url(url: str) -> str:
         InvalidArgumentError: no request can be made of it.
     """
     if not _URL.fullmatch(url):
-        raise InvalidArgumentError(field="url", value=url, rule="must be a URL such as http://127.0.0.1:8080")
+        raise InvalidArgumentError(field="api_url", value=url, rule="must be a URL such as http://127.0.0.1:8080")
     return url
 
 
@@ -77,19 +77,19 @@ def checked_key(key: str) -> str:
         InvalidArgumentError: it can't; the key is not shown.
     """
     if not _KEY.fullmatch(key):
-        raise InvalidArgumentError(field="key", value="…", rule="must be a key as `casaflow key create` prints it")
+        raise InvalidArgumentError(field="api_key", value="…", rule="must be a key as `casaflow key create` prints it")
     return key
 
 
-def segment(value: str | UUID | int, *, field: str) -> str:
+def segment(value: str | int, *, field: str, longest: int = 64) -> str:
     """A part of a path; the empty one, or two dots, would make another path of it.
 
     Raises:
         InvalidArgumentError: no name.
     """
     text = str(value)
-    if not _NAME.fullmatch(text):
-        rule = "must be letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+    if not _NAME.fullmatch(text) or len(text) > longest:
+        rule = f"must be 1 to {longest} letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
         raise InvalidArgumentError(field=field, value=value, rule=rule)
     return quote(text, safe="")
 

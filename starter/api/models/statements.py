@@ -6,6 +6,7 @@ import datetime as dt
 
 from pydantic import BaseModel, Field
 
+from ledger.documents import DocumentFormat
 from ledger.money import Money
 from ledger.statements import (
     DEFAULT_PAGE_LINES,
@@ -26,6 +27,7 @@ class StatementQuery(StrictBody):
     limit: int = Field(default=DEFAULT_PAGE_LINES, ge=1, le=MAX_PAGE_LINES, description="Lines of a page at most.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before; it brings range and order along.")
     order: StatementOrder | None = Field(default=None, description="Oldest first unless given.")
+    format: DocumentFormat | None = Field(default=None, description="Instead of an Accept header. Other formats than JSON hold all lines.")
 
 
 class StatementLineView(BaseModel):

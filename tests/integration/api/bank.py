@@ -14,9 +14,10 @@ import psycopg
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.postgres.api_keys import ALL_SCOPES, PostgresApiKeys
+from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from ledger.ids import workflow_id
+from ledger.scopes import Scope
 
 COUNTED_TABLES = ("account", "transaction", "decision", "offline_entry", "online_entry", "gl_entry", "event_outbox", "idempotency_key")
 
@@ -53,7 +54,7 @@ class Bank:
 
 @asynccontextmanager
 async def bank_at(
-    api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller", scopes: Sequence[str] = ALL_SCOPES
+    api: str, postgres_dsn: str, *, tenant: str | None = None, principal: str = "teller", scopes: Sequence[str] = (Scope.ALL,)
 ) -> AsyncIterator[Bank]:
     """A new tenant, or a new key of one."""
     tenant = tenant or f"bank-{uuid.uuid4().hex[:12]}"

@@ -13,9 +13,9 @@ import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from infra.postgres.api_keys import APPROVING_SCOPE, STANDARD_SCOPE
 from infra.temporal.client import connect
 from ledger.ids import workflow_id
+from ledger.scopes import Scope
 from tests.integration.api.bank import Bank, Records, assert_problem, bank_at
 from tests.integration.api.saga import api_process
 from tests.stack_fixtures import RunningStack
@@ -35,14 +35,14 @@ async def api(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 async def teller(api: str, stack: RunningStack) -> AsyncIterator[Bank]:
     """Submits, and can't approve anything."""
-    async with bank_at(api, stack.postgres_dsn, scopes=(STANDARD_SCOPE,)) as opened:
+    async with bank_at(api, stack.postgres_dsn, scopes=(Scope.STANDARD,)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 async def approver(api: str, stack: RunningStack, teller: Bank) -> AsyncIterator[Bank]:
     """Approves, and can't submit anything."""
-    async with bank_at(api, stack.postgres_dsn, tenant=teller.tenant, principal="approver", scopes=(APPROVING_SCOPE,)) as opened:
+    async with bank_at(api, stack.postgres_dsn, tenant=teller.tenant, principal="approver", scopes=(Scope.TRANSACTIONS_APPROVE,)) as opened:
         yield opened
 
 

@@ -10,14 +10,25 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 import httpx
 import psutil
 import pytest
+from casaflow_client import AsyncClient, Patience
+from casaflow_client.events import STREAM_ENDED as ENDED
+from casaflow_client.events import StreamedEvent as Sent
+from casaflow_client.events import StreamParser
 
-from starter.watching import ENDED, Sent, parsed, watch
 from tests.integration.api.bank import Bank, assert_problem, bank_at
 from tests.integration.api.saga import api_process
 from tests.integration.proxies import KafkaProxy
 from tests.stack_fixtures import RunningStack
 
 _WITHIN_SECONDS = 60
+
+
+async def parsed(lines: AsyncIterator[str]) -> AsyncGenerator[Sent]:
+    parser = StreamParser()
+    async for line in lines:
+        event = parser.feed(line)
+        if event is not None:
+            yield event
 
 
 @asynccontextmanager
@@ -29,7 +40,7 @@ async def _stream(bank: Bank, last_event_id: str | None = None, **query: str) ->
         assert response.headers["content-type"].startswith("text/event-stream")
         async with aclosing(parsed(response.aiter_lines())) as sent:
             async with asyncio.timeout(_WITHIN_SECONDS):
-                while not (await anext(sent)).identifier:
+                while not (await anext(sent)).position:
                     pass
             yield sent
 
@@ -77,7 +88,7 @@ async def test_stream_of_a_transaction_goes_on_behind_an_id_from_before_it(bank:
     account = await bank.open()
     async with _stream(bank) as stream:
         await _pay(bank, account)
-        before = (await _take(stream, 2))[-1].identifier
+        before = (await _take(stream, 2))[-1].position
     missed = [await _pay(bank, account) for _ in range(3)]
     async with _stream(bank, before, transaction_id=missed[1]) as stream:
         assert _told(await _take(stream, 2)) == {("credited", missed[1]), ("transaction-completed", missed[1])}
@@ -97,7 +108,7 @@ async def test_position_of_any_event_leads_to_the_rest(bank: Bank) -> None:
             await _pay(bank, account)
         events = await _take(stream, 6)
     for number, event in enumerate(events[:-1]):
-        async with _stream(bank, event.identifier, account_id=account) as stream:
+        async with _stream(bank, event.position, account_id=account) as stream:
             rest = await _take(stream, len(events) - number - 1)
         assert {json.loads(each.data)["id"] for each in rest} == {json.loads(each.data)["id"] for each in events[number + 1 :]}
 
@@ -159,9 +170,10 @@ async def test_nothing_is_lost_while_kafka_is_away(bank: Bank, elsewhere: tuple[
     (there, kafka), account = elsewhere, await bank.open()
     async with _stream(there) as stream:
         await _pay(bank, account)
-        before = (await _take(stream, 2))[-1].identifier
+        before = (await _take(stream, 2))[-1].position
     said: list[str] = []
-    async with aclosing(watch(there.http, {"account_id": account}, after=before, on_wait=said.append)) as watching:
+    client = AsyncClient(str(there.http.base_url), there.key, patience=Patience(seconds=None, on_wait=said.append))
+    async with client, aclosing(client.events(account_id=account, after=before)) as watching:
         ids = [await _pay(bank, account)]
         async with asyncio.timeout(_WITHIN_SECONDS):
             seen = [json.loads((await anext(watching)).data)["subject"] for _ in range(2)]
@@ -188,7 +200,7 @@ async def test_streams_end_at_once_when_the_process_stops_and_go_on_elsewhere(ba
     there, account = elsewhere[0], await bank.open()
     async with _stream(there, account_id=account) as stream:
         first = await _pay(bank, account)
-        position = (await _take(stream, 2))[-1].identifier
+        position = (await _take(stream, 2))[-1].position
         _listener(there).terminate()
         # A process waits up to 15 seconds for what it is answering; a stream doesn't let it wait.
         async with asyncio.timeout(10):

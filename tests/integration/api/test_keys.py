@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import httpx
 import pytest
 
-from infra.postgres.api_keys import OVERRIDING_SCOPE, STANDARD_SCOPE, PostgresApiKeys
+from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from ledger.scopes import Scope
 from tests.integration.api.bank import Bank, Records, assert_problem, bank_at
 from tests.stack_fixtures import RunningStack
 
@@ -85,7 +87,7 @@ async def test_right_id_with_a_wrong_secret_is_refused(bank: Bank) -> None:
     assert_problem(answer, 401, "unauthenticated")
 
 
-async def test_revoked_key_is_worthless_at_once_and_the_tenants_other_keys_are_not(bank: Bank, stack: RunningStack) -> None:
+async def test_key_that_is_revoked_elsewhere_is_worthless_within_the_stated_seconds(bank: Bank, stack: RunningStack) -> None:
     account = await bank.open()
     database = Database.open(stack.postgres_dsn, pool_size=1)
     try:
@@ -95,7 +97,9 @@ async def test_revoked_key_is_worthless_at_once_and_the_tenants_other_keys_are_n
         await PostgresApiKeys(database).revoke(key_id)
     finally:
         await database.close()
-    refused = await bank.http.get(f"/v1/accounts/{account}", headers=headers)
+    async with asyncio.timeout(30):  # CASAFLOW_KEY_CACHE_SECONDS is 5; the rest is for a busy machine
+        while (refused := await bank.http.get(f"/v1/accounts/{account}", headers=headers)).status_code == 200:
+            pass
     assert_problem(refused, 401, "unauthenticated")
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
     assert (await bank.http.get(f"/v1/accounts/{account}")).status_code == 200
@@ -127,7 +131,7 @@ async def test_an_override_takes_a_scope_of_its_own_and_nothing_is_done_without_
     body = {"debtor": account, "amount": "50.00", "currency": "EUR", "override": {"reason": "court order 7/26"}}
     reverse, reversal = f"/v1/transactions/{original}/reverse", {"override": {"reason": "court order 7/26"}}
     before = records.counts(bank.tenant)
-    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="plain", scopes=(STANDARD_SCOPE,)) as plain:
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="plain", scopes=(Scope.STANDARD,)) as plain:
         refused = await plain.submit(body, headers={"Idempotency-Key": "k"})
         assert_problem(refused, 403, "missing-scope")
         assert "transactions:override" in refused.json()["detail"]
@@ -135,12 +139,12 @@ async def test_an_override_takes_a_scope_of_its_own_and_nothing_is_done_without_
         assert records.counts(bank.tenant) == before
         without = {name: value for name, value in body.items() if name != "override"}
         assert (await plain.submit(without)).json()["reason"]["code"] == "insufficient-funds"
-    scopes = (STANDARD_SCOPE, OVERRIDING_SCOPE)
+    scopes = (Scope.STANDARD, Scope.TRANSACTIONS_OVERRIDE)
     async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="chief", scopes=scopes) as chief:
         assert (await chief.submit(body)).json()["override"] == {"by": "chief", "reason": "court order 7/26"}
         done = await chief.http.post(reverse, json=reversal, headers={"Prefer": "wait=30"})
         assert done.json()["status"] == "completed", done.text
-    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="only", scopes=(OVERRIDING_SCOPE,)) as only:
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, principal="only", scopes=(Scope.TRANSACTIONS_OVERRIDE,)) as only:
         assert_problem(await only.submit(body), 403, "missing-scope")
 
 

@@ -18,6 +18,7 @@ from ledger.decisions import LegName
 from ledger.event_writer import transaction_finished
 from ledger.notifications import secret_key
 from ledger.results import TransactionResult, TransactionStatus
+from ledger.scopes import Scope
 from tests.integration.api.bank import Bank, assert_problem
 from tests.stack_fixtures import RunningStack
 from tests.unit.ledger.builders import posted, request
@@ -227,10 +228,10 @@ async def test_a_dead_message_is_replayed_by_whoever_says_why(bank: Bank, other_
 
 
 async def test_a_key_that_may_only_look_changes_nothing(bank: Bank, stack: RunningStack) -> None:
-    from infra.postgres.api_keys import APPROVING_SCOPE, PostgresApiKeys  # noqa: PLC0415
+    from infra.postgres.api_keys import PostgresApiKeys  # noqa: PLC0415
 
     database = Database.open(stack.postgres_dsn, pool_size=1)
-    _, key = await PostgresApiKeys(database).create(bank.tenant, "looker", (APPROVING_SCOPE,))
+    _, key = await PostgresApiKeys(database).create(bank.tenant, "looker", (Scope.TRANSACTIONS_APPROVE,))
     await database.close()
     headers = {"Authorization": f"Bearer {key}"}
     assert_problem(await bank.http.put(_path("jana"), json=await _body(bank), headers=headers), 403, "missing-scope")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -157,6 +159,65 @@ def test_orders_customers_and_reports(client: Client) -> None:
     assert client.transaction_chart(per="hour").per == "hour"
     assert client.entry_chart(per="day", by=["kind"]).per == "day"
     assert client.statements(account_id).closed == []
+
+
+def test_what_is_found_by_conditions_and_sent_together(client: Client) -> None:
+    account_id = _opened(client, funds="10.00")
+    sent = client.submit_batch(
+        [
+            {"debtor": account_id, "amount": "1.00", "currency": "EUR", "reference": "B-1"},
+            {"debtor": account_id, "amount": "-1", "currency": "EUR"},
+        ],
+        wait_seconds=30,
+    )
+    assert [result.status for result in sent] == [201, 422]
+    found = client.transactions(account_id=account_id, reference="B-1")
+    assert [transaction.transaction_id for transaction in found.transactions] == [
+        sent[0].transaction.transaction_id if sent[0].transaction else ""
+    ]
+    assert [account.account_id for account in client.accounts(prefix=account_id).accounts] == [account_id]
+    assert client.holds(account_id=account_id).holds == []
+
+
+def test_a_statement_as_a_document(client: Client) -> None:
+    account_id = _opened(client, funds="10.00")
+    (line,) = client.statement_lines(account_id)
+    for form, begins in (("csv", b"\xef\xbb\xbf"), ("pdf", b"%PDF"), ("camt.053", b"<?xml")):
+        out = io.BytesIO()
+        client.statement_document(account_id, form, out)
+        assert out.getvalue().lstrip(b"\xef\xbb\xbf").startswith(begins.lstrip(b"\xef\xbb\xbf"))
+    out = io.BytesIO()
+    client.notification_document(account_id, line.transaction_id, out)
+    assert b"camt.054" in out.getvalue()
+    with pytest.raises(casaflow_client.NotFoundError):
+        client.closed_statement_document(account_id, 1, "pdf", io.BytesIO())
+
+
+def test_events_as_they_are_published(client: Client) -> None:
+    account_id = _opened(client)
+    events = client.events(account_id=account_id)
+    before = client.submit({"creditor": account_id, "amount": "1.00", "currency": "EUR"}, wait_seconds=30)
+    # A stream begins when its first event is asked for: what was published before is not in it.
+    later = threading.Timer(2.0, lambda: client.submit({"creditor": account_id, "amount": "2.00", "currency": "EUR"}, wait_seconds=30))
+    later.start()
+    first = next(events)
+    events.close()
+    later.join()
+    assert first.type.startswith("casaflow.")
+    assert first.content["subject"] != before.transaction_id
+
+
+def test_keys_are_made_rotated_and_revoked(stack: RunningStack, client: Client) -> None:
+    made = client.create_key(models.KeyRequest(principal="a clerk", scopes=["accounts:read"]))
+    with Client(stack.api, made.key) as clerk:
+        assert clerk.accounts(limit=1).accounts is not None
+        with pytest.raises(casaflow_client.ForbiddenError):
+            clerk.keys()
+    rotated = client.rotate_key(made.key_id)
+    assert client.key(rotated.key_id).rotated_from == made.key_id
+    assert client.revoke_key(rotated.key_id).state == "revoked"
+    assert rotated.key_id in {key.key_id for key in client.keys(limit=50).keys}
+    assert client.administrative_acts(limit=5).acts
 
 
 async def test_the_asynchronous_half(asynchronous: AsyncClient) -> None:

@@ -57,9 +57,15 @@ async def test_no_page_may_ask_unless_an_origin_is_named(bank: Bank) -> None:
 
 
 async def test_wrong_method_is_a_problem_that_names_the_right_ones(bank: Bank) -> None:
-    answer = await bank.http.delete("/v1/transactions")
-    assert_problem(answer, 405, "method-not-allowed")
-    assert set(answer.headers["Allow"].split(", ")) & {"GET", "POST"}
+    for method, path, allowed in (
+        ("DELETE", "/v1/transactions", "GET, POST"),
+        ("PUT", "/v1/accounts/A1", "GET, PATCH"),
+        ("GET", "/v1/transactions/batch", "POST"),
+        ("POST", "/openapi.json", "GET"),
+    ):
+        answer = await bank.http.request(method, path)
+        assert_problem(answer, 405, "method-not-allowed")
+        assert answer.headers["Allow"] == allowed, path
 
 
 async def test_answer_has_the_request_id_that_was_given(bank: Bank) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.postgres.api_keys import STANDARD_SCOPE
+from ledger.scopes import Scope
 from tests.integration.api.bank import Bank, assert_problem, bank_at
 from tests.integration.api.saga import api_process
 from tests.stack_fixtures import RunningStack
@@ -47,7 +47,7 @@ async def test_tenant_sees_nothing_of_another_ones_transactions(bank: Bank, othe
 
 
 async def test_only_a_key_for_everything_kills_a_worker(bank: Bank, stack: RunningStack) -> None:
-    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, scopes=[STANDARD_SCOPE]) as teller:
+    async with bank_at(stack.api, stack.postgres_dsn, tenant=bank.tenant, scopes=[Scope.STANDARD]) as teller:
         refused = await teller.http.post("/v1/system/workers/kill")
     assert_problem(refused, 403, "missing-scope")
     assert all(psutil.pid_exists(pid) for pid in stack.pids["worker"])

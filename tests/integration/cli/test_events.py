@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import json
 import os
 import uuid
@@ -58,6 +59,16 @@ async def test_dead_letters_are_listed_replayed_and_skipped(command: CommandLine
     skipped = await command.run("events", "skip", "statement", bad.event_id, "--reason", "no such amount", "--json")
     assert (skipped.code, skipped.json) == (0, {"applied": 1, "failed": []})
     assert (await command.run("events", "dead-letters", "statement")).code == 0
+    acts = [act for act in (await command.run("admin-log", "--json")).json if act["subject"] == "group statement"][:4]
+    assert [(act["action"], act["detail"].get("event")) for act in reversed(acts)] == [
+        ("events.replayed", None),
+        ("events.skipped", later.event_id),  # refused; that it was tried is known
+        ("events.replayed", None),
+        ("events.skipped", bad.event_id),
+    ]
+    assert acts[0]["detail"]["reason"] == "no such amount"
+    assert {(act["tenant"], act["by"], act["subject"]) for act in acts} == {(None, f"cli:{getpass.getuser()}", "group statement")}
+    assert all(act["address"] for act in acts)
     with psycopg.connect(postgres_url) as connection:
         found = connection.execute("SELECT status, changed_by LIKE 'cli:%%', reason FROM statement.held_event ORDER BY position").fetchall()
     assert found == [("skipped", True, "no such amount"), ("applied", True, None)]

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, Final
 
 import pytest
+from casaflow_client import AsyncClient, Patience
 
-from starter.client import ApiClient
 from tests.integration.stack.conftest import Home
 from tests.workflow.conftest import eventually
 
@@ -106,38 +107,39 @@ class Load:
                 if account is not None:
                     self.balances[account] += sign * cents
 
-    async def open_accounts(self, client: ApiClient) -> None:
+    async def open_accounts(self, client: AsyncClient) -> None:
         overdraft = {"overdraft_limit": "1000000.00"}
         names = [(self.euro(number), "EUR") for number in range(ACCOUNTS)] + [(self.koruna(number), "CZK") for number in range(ACCOUNTS)]
         for account_id, currency in [*names, (f"{self.prefix}-usd", "USD"), (self.frozen, "EUR")]:
             await client.open_account({"account_id": account_id, "currency": currency, **overdraft})
-        await client.change_account(self.frozen, "freeze")
+        await client.freeze(self.frozen)
 
-    async def submit_all(self, client: ApiClient) -> None:
+    async def submit_all(self, client: AsyncClient) -> None:
         """Submit everything, and follow each until it has ended."""
         slots = asyncio.Semaphore(IN_FLIGHT)
 
         async def follow(body: dict[str, Any]) -> None:
             async with slots:
-                answer, _ = await client.submit(body, wait_seconds=2)
+                answer = (await client.submit(body, wait_seconds=2)).content
             # Without a slot: who waits for a worker that was killed holds nobody up.
             while answer["status"] not in FINAL:
                 await asyncio.sleep(1)
                 async with slots:
-                    answer = await client.transaction(body["transaction_id"])
+                    answer = (await client.transaction(body["transaction_id"])).content
             self.answers[body["transaction_id"]] = answer
 
         async with asyncio.TaskGroup() as all_of_them:
             for body in self.bodies:
                 all_of_them.create_task(follow(body))
 
-    async def submit_again(self, client: ApiClient) -> list[tuple[dict[str, Any], bool]]:
+    async def submit_again(self, client: AsyncClient) -> list[tuple[dict[str, Any], bool]]:
         """The answers to the same ids with the same content, and whether they were known."""
         slots = asyncio.Semaphore(IN_FLIGHT)
 
         async def submit(body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
             async with slots:
-                return await client.submit(body, wait_seconds=30)
+                answer = await client.submit(body, wait_seconds=30)
+                return answer.content, answer.http_status == HTTPStatus.OK
 
         return await asyncio.gather(*(submit(body) for body in self.bodies))
 
@@ -154,9 +156,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @asynccontextmanager
-async def _client(home: Home, load: Load) -> AsyncIterator[ApiClient]:
+async def _client(home: Home, load: Load) -> AsyncIterator[AsyncClient]:
     stack = home.stack()
-    async with ApiClient(stack["api"], stack["api_key"], on_wait=lambda why: load.waits.update([why])) as client:
+    async with AsyncClient(
+        stack["api"], stack["api_key"], patience=Patience(seconds=None, on_wait=lambda why: load.waits.update([why]))
+    ) as client:
         yield client
 
 
@@ -184,7 +188,7 @@ async def test_transactions_end_right_while_a_random_process_is_killed_every_two
         for repeat, known in await load.submit_again(client):
             assert known
             assert repeat == load.answers[repeat["transaction_id"]]
-        found = {account: (await client.balance(account))["ledger"] for account in load.balances}
+        found = {account: (await client.balance(account)).ledger for account in load.balances}
         assert found == {account: f"{Decimal(cents) / 100:.2f}" for account, cents in load.balances.items()}
     checked = await asyncio.to_thread(home.casaflow, "check")
     assert checked.returncode == 0, f"{checked.stdout}\n{checked.stderr}"

@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 
-from infra.postgres.api_keys import PostgresApiKeys, Principal, create_first_key, key_is_valid
+from infra.postgres.api_keys import PostgresApiKeys, create_first_key, key_is_valid
 from ledger.errors import NotFoundError
+from ledger.principals import Principal
 from tests.integration.postgres.bank import Bank
 
 

@@ -22,6 +22,7 @@ Connection = psycopg.AsyncConnection[Row]
 TABLES = (
     "account",
     "account_change",
+    "administrative_act",
     "api_key",
     "balance_checkpoint",
     "decision",
@@ -38,6 +39,7 @@ TABLES = (
     "standing_order",
     "standing_order_change",
     "operator_action",
+    *("payment_file", "payment_file_content", "payment_file_problem", "payment_line", "payment_line_refusal", "payment_file_action"),
     "standing_order_run",
     "transaction",
     "value_date_balance",

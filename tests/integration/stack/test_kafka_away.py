@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from casaflow_client import AsyncClient
 
 from infra.stack.model import Health
-from starter.client import ApiClient
 from tests.integration.consumers.conftest import broken_chains, rows
 from tests.integration.consumers.stores import GROUPS, differences
 from tests.integration.stack.conftest import Home, call, kill, wait_until
@@ -30,12 +30,12 @@ class Load:
     """Answers other than `completed`."""
     ends: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def call(self, http: ApiClient, number: int) -> None:
+    async def call(self, http: AsyncClient, number: int) -> None:
         side = "debtor" if number % 2 else "creditor"
         while not self.ends.is_set():
             for account in ACCOUNTS:
                 body = {side: account, "amount": "1.00", "currency": "EUR"}
-                answer, _ = await http.submit(body, wait_seconds=ANSWER_SECONDS)
+                answer = (await http.submit(body, wait_seconds=ANSWER_SECONDS)).content
                 if answer["status"] != "completed":
                     self.others.append(answer)
                 self.answered_at.append(time.monotonic())
@@ -68,7 +68,7 @@ async def test_transactions_go_on_and_no_event_is_missing_or_applied_twice(secon
         call(stack, "POST", "/v1/accounts", {"account_id": account, "currency": "EUR"})
         call(stack, "POST", "/v1/transactions", {"creditor": account, "amount": "1000000.00", "currency": "EUR"})
     load = Load()
-    async with ApiClient(stack["api"], stack["api_key"]) as http, asyncio.TaskGroup() as callers:
+    async with AsyncClient(stack["api"], stack["api_key"]) as http, asyncio.TaskGroup() as callers:
         for number in range(CALLERS):
             callers.create_task(load.call(http, number))
         with _without_kafka(second):

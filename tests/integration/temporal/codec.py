@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 
-from infra.postgres.api_keys import PAYLOADS_SCOPE, PostgresApiKeys
+from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
+from ledger.scopes import Scope
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 
@@ -42,7 +43,7 @@ class CodecServer:
 async def codec_server(stack: RunningStack, *, payload_keys: str, origins: str = "") -> AsyncIterator[CodecServer]:
     """`casaflow codec`, as its process."""
     database = Database.open(stack.postgres_dsn, pool_size=1)
-    _, key = await PostgresApiKeys(database).create("main", "operator", [PAYLOADS_SCOPE])
+    _, key = await PostgresApiKeys(database).create("main", "operator", [Scope.PAYLOADS])
     _, api_key = await PostgresApiKeys(database).create("main", "teller")
     await database.close()
     with socket.create_server(("127.0.0.1", 0)) as free:

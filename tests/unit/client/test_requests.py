@@ -30,14 +30,14 @@ def _client(handler: Any, patience: Patience = _NOW) -> Client:
 def test_a_url_that_can_never_answer_is_no_argument_instead_of_an_outage(url: str) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
         AsyncClient(url, "key")
-    assert (refused.value.field, refused.value.value) == ("url", url)
+    assert (refused.value.field, refused.value.value) == ("api_url", url)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\n", "\u00e4"])
 def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
         Client("https://bank.example/casaflow", key)
-    assert refused.value.field == "key"
+    assert refused.value.field == "api_key"
     assert not key or key not in str(refused.value)
 
 

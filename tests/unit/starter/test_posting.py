@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from casaflow_client import ApiError, AsyncClient, models
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import CasaflowError
-from starter.client import ApiClient, ApiError
 from starter.posting import WINDOW_PER_SLOT, Order, OrderConflictError, Tally, post_all
 
 
@@ -30,7 +30,7 @@ class FakeClient:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> tuple[dict[str, Any], bool]:
+    async def submit(self, body: dict[str, Any], *, wait_seconds: int) -> models.Transaction:
         assert wait_seconds > 0
         identifier = body["id"]
         self.sent.append(identifier)
@@ -48,7 +48,9 @@ class FakeClient:
         if isinstance(answer, Exception):
             raise answer
         self.done.append(identifier)
-        return answer, bool(body.get("repeated", False))
+        submitted = models.Transaction.model_construct(transaction_id=identifier, status=answer["status"], legs=[])
+        submitted._content, submitted._status = answer, 200 if body.get("repeated") else 201
+        return submitted
 
 
 def _order(number: int, *accounts: str, **body: Any) -> Order:
@@ -62,7 +64,7 @@ async def _post(client: FakeClient, orders: Iterator[Order] | list[Order], tally
         nonlocal outcomes
         outcomes += 1
 
-    await post_all(cast("ApiClient", client), orders, in_flight=in_flight, tally=tally, on_done=on_done)
+    await post_all(cast("AsyncClient", client), orders, in_flight=in_flight, tally=tally, on_done=on_done)
     return outcomes
 
 

@@ -34,6 +34,20 @@ class AsyncAccounts(AsyncTransport):
         """
         return await self._ask("GET", _path(account_id), models.Account)
 
+    async def accounts(
+        self,
+        *,
+        prefix: str | None = None,
+        status: str | None = None,
+        currency: str | None = None,
+        kind: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> models.Accounts:
+        """One page of accounts, in the order of their ids; `prefix` is what the id begins with."""
+        parameters = query(prefix=prefix, status=status, currency=currency, kind=kind, limit=limit, cursor=cursor)
+        return await self._ask("GET", "/v1/accounts", models.Accounts, parameters=parameters)
+
     async def change_rules(self, account_id: str, rules: models.RulesRequest | Body) -> models.Account:
         """Give an account other rules; those that are not given stay as they are.
 
@@ -119,4 +133,4 @@ _PAGE_LINES = 500
 
 
 def _path(account_id: str) -> str:
-    return f"/v1/accounts/{segment(account_id, field='account_id')}"
+    return f"/v1/accounts/{segment(account_id, field='account_id', longest=34)}"

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from casaflow_client import models
 from casaflow_client._async.transport import AsyncTransport
-from casaflow_client.requests import Body, body_of, preferring, uuid_segment
+from casaflow_client.requests import Body, body_of, preferring, query, uuid_segment
 
 
 class AsyncHolds(AsyncTransport):
@@ -25,6 +25,19 @@ class AsyncHolds(AsyncTransport):
             NotFoundError: there is none with this id.
         """
         return await self._ask("GET", _path(hold_id), models.Hold)
+
+    async def holds(
+        self,
+        *,
+        account_id: str | None = None,
+        status: str | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> models.Holds:
+        """One page of holds, the newest first unless said otherwise."""
+        parameters = query(account_id=account_id, status=status, order=order, limit=limit, cursor=cursor)
+        return await self._ask("GET", "/v1/holds", models.Holds, parameters=parameters)
 
     async def capture_hold(
         self, hold_id: str | UUID, capture: models.CaptureRequest | Body, *, wait_seconds: float = 0

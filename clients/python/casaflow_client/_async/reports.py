@@ -82,6 +82,22 @@ class AsyncReports(AsyncTransport):
         """The types of events that are published, with their schemas."""
         return await self._ask("GET", "/v1/event-types", models.EventTypes)
 
+    async def system(self) -> models.System:
+        """What an operator looks at first: the pace, what waits for somebody, the outbox, the consumer groups, the parts."""
+        return await self._ask("GET", "/v1/system", models.System)
+
+    async def attention(self) -> models.Attention:
+        """The transactions that are parked, or wait for an approval or for their day."""
+        return await self._ask("GET", "/v1/system/attention", models.Attention)
+
+    async def kill_worker(self) -> models.StackPart:
+        """Kill one worker process of an embedded stack, which is started again; there it is tried that nothing is lost.
+
+        Raises:
+            NotFoundError: this is not the API of an embedded stack.
+        """
+        return await self._ask("POST", "/v1/system/workers/kill", models.StackPart, once=True)
+
     async def readiness(self) -> models.Readiness:
         """How the process and the parts behind it are.
 

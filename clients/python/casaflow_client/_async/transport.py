@@ -13,6 +13,7 @@ from casaflow_client.errors import RateLimitedError, UnavailableError
 from casaflow_client.requests import Answer, Body, Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -21,8 +22,8 @@ class AsyncTransport:
 
     def __init__(
         self,
-        url: str,
-        key: str,
+        api_url: str,
+        api_key: str,
         *,
         patience: Patience | None = None,
         connections: int = 64,
@@ -32,8 +33,8 @@ class AsyncTransport:
         """Prepare; nothing connects yet.
 
         Args:
-            url: where the API is, such as ``https://bank.example/casaflow``.
-            key: a key of ``casaflow key create``, or an access token of OAuth 2.
+            api_url: where the API is, such as ``https://bank.example/casaflow``.
+            api_key: a key of ``casaflow key create``, or an access token of OAuth 2.
             patience: how long a request is repeated while the API is away; None: :class:`Patience` as it is by default.
             connections: open at most.
             timeout_seconds: for one attempt; longer than any wait that is asked for.
@@ -42,7 +43,8 @@ class AsyncTransport:
         Raises:
             InvalidArgumentError: no request can be made of this URL or key.
         """
-        self._url, self._headers = requests.checked_url(url).rstrip("/"), {"Authorization": f"Bearer {requests.checked_key(key)}"}
+        self._url = requests.checked_url(api_url).rstrip("/")
+        self._headers = {"Authorization": f"Bearer {requests.checked_key(api_key)}"}
         self._patience = patience or Patience()
         self._http = http or httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_seconds, connect=requests.CONNECT_TIMEOUT_SECONDS),
@@ -69,14 +71,16 @@ class AsyncTransport:
         parameters: dict[str, Any] | None = None,
         body: Body | None = None,
         headers: dict[str, str] | None = None,
+        once: bool = False,
+        parts: Callable[[], Any] | None = None,
     ) -> Answer:
-        """The answer to a request.
+        """The answer to a request; `once`: it is not safe to repeat; `parts`: makes a body that is sent as it is read.
 
         Raises:
             ApiError: the API refused it.
             UnavailableError: nothing answered for as long as this client was to wait.
         """
-        response = await self._answered(method, path, parameters=parameters, body=body, headers=headers)
+        response = await self._answered(method, path, parameters=parameters, body=body, headers=headers, once=once, parts=parts)
         return requests.answer_of(response, kind)
 
     async def _answered(
@@ -87,6 +91,8 @@ class AsyncTransport:
         parameters: dict[str, Any] | None = None,
         body: Body | None = None,
         headers: dict[str, str] | None = None,
+        once: bool = False,
+        parts: Callable[[], Any] | None = None,
     ) -> httpx.Response:
         began, attempt = time.monotonic(), 0
         content = requests.body_of(body)
@@ -94,7 +100,12 @@ class AsyncTransport:
             response: httpx.Response | None = None
             try:
                 response = await self._http.request(
-                    method, self._url + path, params=parameters, json=content, headers={**self._headers, **(headers or {})}
+                    method,
+                    self._url + path,
+                    params=parameters,
+                    json=content,
+                    content=None if parts is None else parts(),
+                    headers={**self._headers, **(headers or {})},
                 )
             except httpx.TransportError as error:
                 reason, asked = f"the API does not answer ({type(error).__name__})", None
@@ -103,12 +114,25 @@ class AsyncTransport:
                 if again is None:
                     return response
                 reason, asked = again
-            pause = self._patience.pause_seconds(attempt, asked, time.monotonic() - began)
-            if pause is None:
-                if response is not None and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                    raise RateLimitedError(requests.problem_of(response), response.status_code)
+            if once:
                 raise UnavailableError(reason)
-            if self._patience.on_wait is not None:
-                self._patience.on_wait(reason)
-            await async_sleep(pause)
+            await self._pause(attempt, reason, asked, time.monotonic() - began, response)
             attempt += 1
+
+    async def _pause(
+        self, attempt: int, reason: str, asked: float | None, waited_seconds: float, refused: httpx.Response | None = None
+    ) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            RateLimitedError: patience ends at too many requests.
+            UnavailableError: it ends.
+        """
+        pause = self._patience.pause_seconds(attempt, asked, waited_seconds)
+        if pause is None:
+            if refused is not None and refused.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                raise RateLimitedError(requests.problem_of(refused), refused.status_code)
+            raise UnavailableError(reason)
+        if self._patience.on_wait is not None:
+            self._patience.on_wait(reason)
+        await async_sleep(pause)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +13,7 @@ from casaflow_client import models
 from casaflow_client._clock import sleep
 from casaflow_client._sync.transport import Transport
 from casaflow_client.errors import UnavailableError
-from casaflow_client.requests import Body, body_of, preferring, uuid_segment
+from casaflow_client.requests import Body, body_of, preferring, query, uuid_segment
 
 _UNDER_WAY = "processing"
 _FIRST_LOOK_SECONDS = 0.1
@@ -32,6 +35,62 @@ class Transactions(Transport):
         body = body_of(transaction) or {}
         body.setdefault("transaction_id", str(uuid4()))
         return self._ask("POST", "/v1/transactions", models.Transaction, body=body, headers=preferring(wait_seconds))
+
+    def submit_batch(
+        self,
+        transactions: Sequence[models.TransactionRequest | Body],
+        *,
+        wait_seconds: float = 0,
+    ) -> list[models.BatchResult]:
+        """Submit up to 100 transactions that have nothing to do with each other; one result for each, in their order.
+
+        Those without an id get one here, so that the batch may be repeated.
+        """
+        bodies = [{"transaction_id": str(uuid4()), **(body_of(transaction) or {})} for transaction in transactions]
+        answer = self._ask("POST", "/v1/transactions/batch", models.Batch, body={"transactions": bodies}, headers=preferring(wait_seconds))
+        return answer.results
+
+    def transactions(  # noqa: PLR0913  the query's own parameters
+        self,
+        *,
+        account_id: str | None = None,
+        status: str | None = None,
+        kind: str | None = None,
+        currency: str | None = None,
+        amount: Decimal | str | None = None,
+        amount_min: Decimal | str | None = None,
+        amount_max: Decimal | str | None = None,
+        submitted_from: dt.datetime | str | None = None,
+        submitted_to: dt.datetime | str | None = None,
+        reference: str | None = None,
+        reason: str | None = None,
+        submitted_by: str | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> models.Transactions:
+        """One page of the transactions that all given conditions hold for, the newest first unless said otherwise.
+
+        One that waits for its first posting is found by its id alone.
+        """
+        parameters = query(
+            account_id=account_id,
+            status=status,
+            kind=kind,
+            currency=currency,
+            amount=amount,
+            amount_min=amount_min,
+            amount_max=amount_max,
+            submitted_from=submitted_from,
+            submitted_to=submitted_to,
+            reference=reference,
+            reason=reason,
+            submitted_by=submitted_by,
+            order=order,
+            limit=limit,
+            cursor=cursor,
+        )
+        return self._ask("GET", "/v1/transactions", models.Transactions, parameters=parameters)
 
     def transaction(self, transaction_id: str | UUID) -> models.Transaction:
         """A transaction as it stands.

@@ -1,0 +1,1 @@
+"""Payment files: their formats, and how they are validated."""
