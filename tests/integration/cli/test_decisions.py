@@ -56,4 +56,4 @@ async def test_a_transaction_that_is_not_posted_yet_is_cancelled(cli: CommandLin
 async def test_a_scope_that_there_is_not_is_refused(cli: CommandLine) -> None:
     refused = await cli.run("key", "create", "somebody", "--scope", "everything")
     assert refused.code == 2
-    assert "scope must be one of all, standard, transactions:approve" in refused.err
+    assert "scope must be of all, standard, read" in refused.err
