@@ -62,8 +62,9 @@ class StatementDocuments:
         settled_until = (await self._statements.page(tenant, StatementRequest(account_id=account_id, limit=1))).settled_until
         if settled_until is None:
             raise UnavailableError(part="postgres", detail="it can't be told now which lines are final; pages in JSON mark them")
-        begins = account.opened_at if since is None else since
         ends = settled_until if until is None else min(until, settled_until)
+        # An account that was opened a moment ago has no settled moment yet: its document is empty, and not wrong.
+        begins = min(account.opened_at, ends) if since is None else since
         if ends < begins:
             rule = f"must not be later than {settled_until.isoformat()}, up to when lines are final, nor than to"
             raise InvalidInputError(field="from", value=begins.isoformat(), rule=rule)

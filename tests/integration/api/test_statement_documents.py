@@ -275,3 +275,10 @@ async def test_a_document_whose_lines_do_not_add_up_is_never_complete(bank: Bank
         connection.execute("UPDATE statement.line SET amount = amount + 1 WHERE account_id = %s AND amount = 102", (account,))
         with pytest.raises(httpx.RemoteProtocolError):
             await bank.http.get(f"/v1/accounts/{account}/statements/1?format={form}")
+
+
+async def test_an_account_that_was_opened_a_moment_ago_has_an_empty_document(bank: Bank) -> None:
+    for _ in range(5):
+        account = await bank.open()
+        answer = await bank.http.get(f"/v1/accounts/{account}/statement", params={"format": "csv"})
+        assert answer.status_code == 200, answer.text
