@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import io
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger.errors import InvalidInputError
+from ledger.cursors import cursor_behind, position_of
 from ledger.ids import parse_transaction_id
 from ledger.payment_files import MAX_SHOWN_PROBLEMS, FileAction, FileKey, FileMode, PaymentFile
 from ledger.requests import MAX_REMITTANCE_LENGTH
@@ -25,6 +24,7 @@ from starter.api.services import ReadsTransactions, UsesServices, WritesFiles
 from starter.payment_files import LINES_AT_ONCE
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
+_CURSOR_RULE: Final = "must be next_cursor of a page of files, as it was given"
 
 MAX_PAGE_FILES: Final = 200
 MAX_PAGE_LINES: Final = 1_000
@@ -109,10 +109,12 @@ async def hand_in(
 @router.get("")
 async def list_files(query: Annotated[FilesQuery, Query()], services: UsesServices, principal: ReadsTransactions) -> FilesView:
     """The tenant's files, the newest first."""
-    page = await services.files.files.page(principal.tenant, after=_position(query.cursor), at_most=query.limit + 1)
+    page = await services.files.files.page(
+        principal.tenant, after=position_of(query.cursor, _CURSOR_RULE) if query.cursor is not None else None, at_most=query.limit + 1
+    )
     shown = page[: query.limit]
     last = shown[-1] if len(page) > len(shown) else None
-    cursor = f"{last.submitted_at.isoformat()}/{last.file_id}" if last is not None else None
+    cursor = cursor_behind(last.submitted_at, last.file_id) if last is not None else None
     return FilesView(files=[FileView.of(file) for file in shown], next_cursor=cursor)
 
 
@@ -220,14 +222,3 @@ async def _change(
 
 def _key(tenant: str, file_id: str) -> FileKey:
     return FileKey(tenant=tenant, file_id=parse_transaction_id(file_id, field="file_id"))
-
-
-def _position(cursor: str | None) -> tuple[dt.datetime, str] | None:
-    if cursor is None:
-        return None
-    instant, _, file_id = cursor.partition("/")
-    try:
-        submitted_at = dt.datetime.fromisoformat(instant)
-        return submitted_at.astimezone(dt.UTC), parse_transaction_id(file_id)
-    except (ValueError, OverflowError, InvalidInputError):
-        raise InvalidInputError(field="cursor", value=cursor, rule="must be the next_cursor of a page") from None

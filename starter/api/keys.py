@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
+from ledger.cursors import cursor_behind, position_of, printable_id
 from ledger.keys import check_expiry, check_holder, check_may_give
-from ledger.pages import cursor_after, read_cursor
 from ledger.scopes import parse_scopes
 from ledger.statements import parse_instant
 from starter.api.answers import answer
@@ -25,12 +25,12 @@ _MAY_NOT_GIVE: Final = answer(403, "The key lacks the scope `admin`, or a scope 
 @router.get("/v1/keys")
 async def list_keys(query: Annotated[PageQuery, Query()], services: UsesServices, principal: Administers) -> KeysView:
     """The tenant's keys, the newest first; those that are revoked or have expired, too."""
-    after = read_cursor(query.cursor, of="keys") if query.cursor is not None else None
+    after = _position(query.cursor, "keys") if query.cursor is not None else None
     found = await services.keys.page(principal.tenant, after=after, at_most=query.limit + 1)
     keys = found[: query.limit]
     more = len(found) > query.limit
     return KeysView(
-        keys=[KeyView.of(key) for key in keys], next_cursor=cursor_after(keys[-1].created_at, keys[-1].key_id) if more else None
+        keys=[KeyView.of(key) for key in keys], next_cursor=cursor_behind(keys[-1].created_at, keys[-1].key_id) if more else None
     )
 
 
@@ -81,11 +81,15 @@ async def revoke_key(key_id: str, services: UsesServices, principal: Administers
 @router.get("/v1/administrative-acts")
 async def list_acts(query: Annotated[PageQuery, Query()], services: UsesServices, principal: Administers) -> ActsView:
     """Who did what to the tenant's keys, accounts, transactions, standing orders and messages, when, and from where; the newest first."""
-    after = read_cursor(query.cursor, of="administrative acts") if query.cursor is not None else None
+    after = _position(query.cursor, "administrative acts") if query.cursor is not None else None
     found = await services.acts.page(principal.tenant, after=after, at_most=query.limit + 1)
     acts = found[: query.limit]
     more = len(found) > query.limit
-    return ActsView(acts=acts, next_cursor=cursor_after(acts[-1].at, acts[-1].act_id) if more else None)
+    return ActsView(acts=acts, next_cursor=cursor_behind(acts[-1].at, acts[-1].act_id) if more else None)
+
+
+def _position(cursor: str, of: str) -> tuple[dt.datetime, str]:
+    return position_of(cursor, f"must be next_cursor of a page of {of}, as it was given", identified_by=printable_id)
 
 
 def _expiry(given: str | None) -> dt.datetime | None:

@@ -6,6 +6,8 @@ import asyncio
 import getpass
 import json
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,7 +16,7 @@ from casaflow_client import UnavailableError as ApiUnavailableError
 
 from infra.settings import Settings
 from infra.stack.control import read_stack_info
-from ledger.errors import UnavailableError
+from ledger.errors import InvalidInputError, UnavailableError
 from ledger.principals import Actor
 
 if TYPE_CHECKING:
@@ -78,6 +80,21 @@ def operator() -> Actor:
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  whatever options hold
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def json_object(name: str, *, field: str) -> dict[str, Any]:
+    """The JSON object in a file; - is standard input.
+
+    Raises:
+        InvalidInputError: there is none; `field` is the option that named it.
+    """
+    try:
+        content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(field=field, value=name, rule=f"must be a file with JSON in it ({error})") from error
+    if not isinstance(content, dict):
+        raise InvalidInputError(field=field, value=name, rule="must hold a JSON object")
+    return content
 
 
 def present(content: dict[str, Any]) -> dict[str, Any]:

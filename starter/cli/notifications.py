@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from ledger.deliveries import MessageStatus
 from ledger.errors import InvalidInputError
-from starter.cli.access import ApiKey, ApiUrl, Json, ask, show
+from starter.cli.access import ApiKey, ApiUrl, Json, ask, json_object, show
 
 _LISTED: Final = ("message_id", "status", "channel", "kind", "customer_id", "attempts", "last_error")
 
@@ -37,7 +35,7 @@ def preferences(
     if set_to is not None and disable:
         raise InvalidInputError(field="--disable", value=disable, rule="must not be given beside --set")
     if set_to is not None:
-        body = _read(set_to)
+        body = json_object(set_to, field="--set")
         found = ask(api_url, api_key, lambda client: client.set_notification_preferences(customer_id, body))
     elif disable:
         found = ask(api_url, api_key, lambda client: client.disable_notification_preferences(customer_id))
@@ -79,13 +77,3 @@ def replay(
 ) -> None:
     """Have a dead message sent again, under the same id."""
     show(ask(api_url, api_key, lambda client: client.replay_notification(message_id, reason)), as_json=as_json)
-
-
-def _read(name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(field="--set", value=name, rule=f"must be a file with JSON in it ({error})") from error
-    if not isinstance(content, dict):
-        raise InvalidInputError(field="--set", value=name, rule="must hold a JSON object")
-    return content

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ledger.errors import InvalidInputError
-from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, given, present, show
+from starter.cli.access import API_WAIT_SECONDS, EXIT_NOT_PROVEN, ApiKey, ApiUrl, Json, ask, given, json_object, present, show
 from starter.cli.lists import list_transactions
 
 
@@ -50,7 +47,7 @@ def submit(  # noqa: PLR0913, PLR0917  each is an option
         value_date=value_date,
         metadata=_pairs(metadata) if metadata else None,
     )
-    request = (_read(body) if body else {}) | options
+    request = (json_object(body, field="--body") if body else {}) | options
     answer = ask(api_url, api_key, lambda client: client.submit(request, wait_seconds=wait))
     show(answer if as_json else present(answer), as_json=as_json)
     if answer["status"] != "completed":
@@ -65,16 +62,6 @@ def _pairs(given_pairs: list[str]) -> dict[str, str]:
             raise InvalidInputError(field="--metadata", value=pair, rule="must be NAME=TEXT")
         pairs[name] = text
     return pairs
-
-
-def _read(name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(field="--body", value=name, rule=f"must be a file with JSON in it ({error})") from error
-    if not isinstance(content, dict):
-        raise InvalidInputError(field="--body", value=name, rule="must hold a JSON object")
-    return content
 
 
 def show_transaction(transaction_id: str, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:

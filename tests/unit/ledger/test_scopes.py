@@ -4,9 +4,9 @@ import datetime as dt
 
 import pytest
 
+from ledger.cursors import cursor_behind, position_of, printable_id
 from ledger.errors import InvalidInputError, MissingScopeError
 from ledger.keys import check_expiry, check_may_give, parse_duration
-from ledger.pages import cursor_after, read_cursor
 from ledger.principals import Principal
 from ledger.scopes import Scope, granted, parse_scopes
 
@@ -83,8 +83,9 @@ def test_a_key_expires_in_the_future_and_within_ten_years() -> None:
 
 def test_a_cursor_is_read_as_it_was_given_and_no_other_is() -> None:
     at = dt.datetime(2030, 1, 1, 12, 0, 0, 1, tzinfo=dt.UTC)
-    cursor = cursor_after(at, "account/účet/1")
-    assert read_cursor(cursor, of="acts") == (at, "account/účet/1")
-    for wrong in ("", "x", f"{cursor}=", f"{cursor} ", cursor_after(at, "a\x00b"), "WzEsMl0", "é"):
+    cursor = cursor_behind(at, "account/účet/1")
+    rule = "must be next_cursor of a page of acts"
+    assert position_of(cursor, rule, identified_by=printable_id) == (at, "account/účet/1")
+    for wrong in ("", "x", f"{cursor}=", f"{cursor} ", cursor_behind(at, "a\x00b"), "WzEsMl0", "é"):
         with pytest.raises(InvalidInputError, match="next_cursor of a page of acts"):
-            read_cursor(wrong, of="acts")
+            position_of(wrong, rule, identified_by=printable_id)
