@@ -10,4 +10,4 @@ settings.register_profile("ci", deadline=None, print_blob=True)
 settings.register_profile("default", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-pytest_plugins = ["tests.stack_fixtures"]
+pytest_plugins = ["tests.side_by_side", "tests.stack_fixtures"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,19 +84,39 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     assert stopped.returncode == 0, f"casaflow down failed:\n{stopped.stdout}\n{stopped.stderr}"
 
 
-@pytest.fixture(scope="module")
-def postgres_url(stack: RunningStack) -> Iterator[str]:
-    """A fresh, migrated database for one test module on the stack's PostgreSQL; dropped afterwards."""
+@pytest.fixture(scope="session")
+def migrated_database(stack: RunningStack) -> Iterator[str]:
+    """The name of a database that is migrated and empty, and that nobody is connected to: one that others are copied from."""
     from infra.postgres.migrate import upgrade  # noqa: PLC0415  unit tests load this plugin too, and need no driver
 
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with _database(stack, "template0") as name:
+        upgrade(_url(stack, name))
+        yield name
+
+
+@pytest.fixture(scope="module")
+def postgres_url(stack: RunningStack, migrated_database: str) -> Iterator[str]:
+    """A fresh, migrated database for one test module on the stack's PostgreSQL; dropped afterwards."""
+    with _database(stack, migrated_database) as name:
+        with psycopg.connect(_url(stack, name), autocommit=True) as connection:
+            # A copy has the rights in the database, but not those on it: see migration 0006.
+            connection.execute(sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        yield _url(stack, name)
+
+
+def _url(stack: RunningStack, database: str) -> str:
     base, _, _ = stack.postgres_dsn.rpartition("/")
-    url = f"{base}/{name}"
+    return f"{base}/{database}"
+
+
+@contextmanager
+def _database(stack: RunningStack, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+        connection.execute(copy)
     try:
-        upgrade(url)
-        yield url
+        yield name
     finally:
         with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

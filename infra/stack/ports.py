@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import secrets
 import socket
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self
 
 from infra.stack.model import read_json_object, write_private
 
@@ -44,37 +44,37 @@ def is_free(port: int) -> bool:
 
 
 class PortReservations:
-    """Ports that a stack of this user has chosen, so that stacks which start at the same time choose different ones.
+    """Ports that a stack on this machine has chosen, so that stacks which start at the same time choose different ones.
 
-    A server binds its port seconds after it was chosen. Until then, and for as long as the supervisor lives, a lock on a file says whose it
-    is; the kernel lets go of it when the supervisor ends, however it ends.
+    A server binds its port seconds after it was chosen. Until then, and for as long as the supervisor lives, a socket in Linux's abstract
+    namespace says whose it is, to stacks of all users and with whatever folders: its names are of the network namespace, as are ports.
+    The kernel lets go of it when the supervisor ends, however it ends.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Take the folder that all stacks of this user share."""
-        self._folder = folder
-        self._files: list[TextIO] = []
+    def __init__(self) -> None:
+        self._reserved: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for file in self._files:
-            file.close()
+        for reserved in self._reserved:
+            reserved.close()
 
     def take(self, port: int) -> bool:
         """Reserve a port if nobody has it."""
-        file = (self._folder / f"{port}.lock").open("w")
+        reserved = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+            reserved.bind(f"\0casaflow-port-{port}")
+        except OSError as error:
+            reserved.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
             return False
         if not is_free(port):
-            file.close()
+            reserved.close()
             return False
-        self._files.append(file)
+        self._reserved.append(reserved)
         return True
 
     def take_any(self) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
-from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, cache_folder
+from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState
 from infra.stack.parts import Part, consumer_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
@@ -52,7 +52,7 @@ class Supervisor:
         self._running: list[_Running] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._info: StackInfo | None = None
-        self._ports = PortReservations(cache_folder() / "ports")
+        self._ports = PortReservations()
         self._state = SupervisorState(pid=os.getpid(), created=processes.created(os.getpid()) or "")
 
     async def run(self) -> None:

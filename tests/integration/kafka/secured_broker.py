@@ -75,7 +75,7 @@ class SecuredKafka(EmbeddedKafka):
 @asynccontextmanager
 async def secured_kafka(folder: Path) -> AsyncIterator[SecuredKafka]:
     """The broker, started; killed at the end."""
-    with PortReservations(folder / "ports") as reservations:
+    with PortReservations() as reservations:
         broker = SecuredKafka(folder, {name: reservations.take_any() for name in ("sasl", "mtls", "internal", "controller")})
         await asyncio.to_thread(broker.prepare, {"kafka": broker.ports["internal"], "kafka-controller": broker.ports["controller"]}, print)
         command = broker.command()
