@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -40,12 +41,11 @@ class Newcomer:
 
     def balances(self) -> dict[str, Any]:
         accounts = [*summarise(SAMPLE).accounts, "demo-eur", "demo-jpy", "demo-frozen"]
-        return {account: self._balance(account) for account in accounts}
-
-    def _balance(self, account: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self.runs("balance", account, "--json"))
-        del shown["as_of"]
-        return shown
+        stack = json.loads((self.home / "stack.json").read_text())
+        headers = {"Authorization": f"Bearer {stack['api_key']}"}
+        with httpx.Client(base_url=stack["api"], headers=headers, timeout=COMMAND_SECONDS, trust_env=False) as api:
+            answers = {account: api.get(f"/v1/accounts/{account}/balance").raise_for_status().json() for account in accounts}
+        return {account: {name: value for name, value in answer.items() if name != "as_of"} for account, answer in answers.items()}
 
 
 @pytest.fixture(scope="module")

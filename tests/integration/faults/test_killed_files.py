@@ -82,7 +82,7 @@ async def payroll(stack: RunningStack, database: Database, settings: Settings) -
     return Payroll(stack, FileDesk(files, keeper, most_bytes=256 * _MEBIBYTE), tenant)
 
 
-@pytest.mark.parametrize("lines", [8_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("lines", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
 async def test_file_whose_worker_is_killed_twice_has_each_line_once(
     payroll: Payroll, database: Database, settings: Settings, tmp_path: Path, lines: int
 ) -> None:
