@@ -47,7 +47,9 @@ _WITH_SERVERS: Final = ("tests/integration/", "tests/console/", "tests/acceptanc
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """As many as there are cores, and memory for."""
+    """As many as there are cores, and memory for; one where all tests are to use a stack that runs already."""
+    if os.environ.get("CASAFLOW_TEST_STACK"):
+        return 0
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
     return max(1, min(_MOST, len(os.sched_getaffinity(0)), psutil.virtual_memory().available // _BYTES_EACH))

@@ -45,6 +45,13 @@ class Bank:
         """Submit a transaction, and wait for its outcome."""
         return await self.http.post("/v1/transactions", json=body, headers={"Prefer": f"wait={wait_seconds}", **(headers or {})})
 
+    async def park(self, body: dict[str, Any]) -> None:
+        """Submit a transaction that can't be posted, and wait until it stands parked."""
+        assert (await self.submit(body, wait_seconds=0)).is_success
+        async with asyncio.timeout(60):
+            while (await self.http.get(f"/v1/transactions/{body['transaction_id']}")).json()["status"] != "parked":  # noqa: ASYNC110  as in until
+                await asyncio.sleep(0.05)
+
     async def ledger(self, account_id: str) -> str:
         """An account's ledger balance."""
         found = await self.http.get(f"/v1/accounts/{account_id}/balance")

@@ -109,7 +109,7 @@ async def test_a_parked_transaction_tells_what_failed(saga_bank: Bank, stack: Ru
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     with _defect(stack, creditor):
-        assert (await bank.submit(body, wait_seconds=10)).json()["status"] == "parked"
+        await bank.park(body)
         found = await _explained(bank, transaction_id)
     assert (found["status"], found["workflow"]["status"], found["workflow"]["shows"]) == ("parked", "running", "parked")
     failed = [moment["what"] for moment in _of(found, "workflow") if moment["detail"] == {"failed": "true"}]

@@ -73,7 +73,7 @@ async def test_a_parked_transfer_is_settled_to_another_account_and_the_check_fin
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     settle = f"/v1/transactions/{transaction_id}/settle"
     with _defect(stack, creditor):
-        assert (await bank.submit(body, wait_seconds=5)).json()["status"] == "parked"
+        await bank.park(body)
         wrong = {"creditor": f"{other}x", "reason": "agreed"}
         assert_problem(await bank.http.post(settle, json=wrong), 422, "unknown-account")
         for account in (debtor, creditor, foreign):
@@ -93,7 +93,7 @@ async def test_a_parked_transfer_that_is_reversed_gives_the_debtor_the_money_bac
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     with _defect(stack, creditor):
-        await bank.submit(body, wait_seconds=5)
+        await bank.park(body)
         answer = await bank.http.post(f"/v1/transactions/{transaction_id}/reverse", json={"reason": "asked"}, headers=WAIT)
     content = answer.json()
     assert (answer.status_code, content["status"], content["reason"]["code"]) == (200, "reversed", "reversed-by-operator")
@@ -107,7 +107,7 @@ async def test_an_update_from_elsewhere_than_the_api_moves_nothing(saga_bank: Ba
     client = await connect(stack.temporal_settings)
     handle = client.get_workflow_handle(workflow_id(saga_bank.tenant, transaction_id))
     with _defect(stack, creditor):
-        await saga_bank.submit(body, wait_seconds=5)
+        await saga_bank.park(body)
         by_hand = {"action": "reverse", "tenant": saga_bank.tenant, "transaction_id": transaction_id, "by": "teller", "signature": "0" * 64}
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await handle.execute_update("reverse", {**by_hand, "at": "2026-01-01T00:00:00Z", "reason": "let me"})
@@ -123,7 +123,7 @@ async def test_nobody_commands_the_transaction_of_another_tenant(saga_bank: Bank
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     with _defect(stack, creditor):
-        await saga_bank.submit(body, wait_seconds=5)
+        await saga_bank.park(body)
         answer = await other_bank.http.post(f"/v1/transactions/{transaction_id}/retry", json={"reason": "mine"})
         assert_problem(answer, 404, "not-found")
     await saga_bank.http.post(f"/v1/transactions/{transaction_id}/retry", json={"reason": "mended"}, headers=WAIT)
@@ -139,7 +139,7 @@ async def test_a_transaction_whose_workflow_was_ended_half_way_is_shown_as_parke
     client = await connect(stack.temporal_settings)
     handle = client.get_workflow_handle(workflow_id(bank.tenant, transaction_id))
     with _defect(stack, creditor):
-        await bank.submit(body, wait_seconds=5)
+        await bank.park(body)
         await handle.terminate()
     shown = (await bank.http.get(f"/v1/transactions/{transaction_id}")).json()
     assert (shown["status"], len(shown["legs"])) == ("parked", 1)

@@ -61,7 +61,7 @@ async def _mend(parts: Parts, fault: str) -> None:
     await parts.kafka.accept()
 
 
-@pytest.mark.parametrize("fault", ["refuses", "hangs", "loses answers"])
+@pytest.mark.parametrize("fault", ["refuses", *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("hangs", "loses answers"))])
 async def test_while_postgres_is_away_ordinary_activities_take_over_and_each_transaction_is_completed_once(
     bank: Bank, parts: Parts, topics: Topics, fault: str
 ) -> None:
@@ -77,7 +77,7 @@ async def test_while_postgres_is_away_ordinary_activities_take_over_and_each_tra
     assert any([Call("casa.post", locally=True) in await calls_of(handle) for handle in after]), "local attempts never came back"
 
 
-@pytest.mark.parametrize("fault", ["refuses", "hangs"])
+@pytest.mark.parametrize("fault", [pytest.param("refuses", marks=pytest.mark.slow), "hangs"])
 async def test_while_kafka_is_away_money_and_answers_are_not_delayed_and_every_event_arrives_in_the_end(
     bank: Bank, parts: Parts, topics: Topics, fault: str
 ) -> None:

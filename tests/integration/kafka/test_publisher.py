@@ -106,8 +106,15 @@ async def test_start_does_not_wait_for_a_broker_that_is_away(proxy: KafkaProxy, 
     assert refused.value.part == "kafka"
 
 
-@pytest.mark.parametrize("connected_before", [False, True])
-@pytest.mark.parametrize("fault", ["refuse", "hang"])
+@pytest.mark.parametrize(
+    ("fault", "connected_before"),
+    [
+        ("refuse", True),
+        ("hang", False),
+        pytest.param("refuse", False, marks=pytest.mark.slow),
+        pytest.param("hang", True, marks=pytest.mark.slow),
+    ],
+)
 async def test_an_outage_is_an_error_in_bounded_time_and_the_next_publication_after_it_arrives(
     stack: RunningStack, topic: str, proxy: KafkaProxy, publisher: KafkaPublisher, fault: str, connected_before: bool
 ) -> None:

@@ -35,7 +35,7 @@ async def _deadlocks(bank: Bank) -> int:
     return int(await bank.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
 
 
-@pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.slow)])
 async def test_transfers_both_ways_linked_and_leg_by_leg_never_wait_in_a_circle(crowded: Bank, seconds: int) -> None:
     """One account has a maximum balance, so that its credits take its row as debits do."""
     accounts = [await crowded.open(funds=FUNDS) for _ in range(4)]

@@ -58,7 +58,7 @@ async def test_a_refused_connection_is_an_error_at_once_and_the_same_leg_is_post
     await _assert_posted_once(bank, posting, await PostgresLedger(faulty).post(posting))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 async def test_a_database_that_hangs_is_an_error_in_bounded_time_and_the_same_leg_is_posted_later(
     bank: Bank, proxy: PostgresProxy, faulty: Database, kind: str
 ) -> None:

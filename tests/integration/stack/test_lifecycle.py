@@ -16,7 +16,7 @@ import pytest
 
 from infra.settings import ALL_GROUPS
 from infra.stack import control
-from infra.stack.ports import DEFAULT_PORTS, is_free
+from infra.stack.ports import DEFAULT_PORTS, PortReservations
 from infra.stack.postgres import _ROOT_STATE
 from tests.integration.stack.conftest import PARTS, Beginning, Home, _running, balance, deposit, wait_until
 
@@ -174,8 +174,10 @@ def outside(beginning: Beginning, tmp_path: Path) -> Iterator[Home]:
     """A third home, with the first one's servers, started while all default ports are in use."""
     home = Home(tmp_path / "outside", settings={**_servers_of(_running(beginning.first)), "CASAFLOW_API_PORT": str(_free_port())})
     with contextlib.ExitStack() as held:
+        # One that another stack has reserved is in use too, though its server may be away for the moment.
+        reservations = held.enter_context(PortReservations())
         for port in DEFAULT_PORTS.values():
-            if is_free(port):
+            if reservations.take(port):
                 listener = held.enter_context(socket.socket())
                 listener.bind(("127.0.0.1", port))
                 listener.listen()

@@ -47,8 +47,12 @@ def test_a_remembered_port_in_use_is_replaced_by_a_free_one(tmp_path: Path) -> N
 
 
 def test_a_chosen_port_is_nobody_elses_before_its_server_listens(tmp_path: Path) -> None:
+    remembered = {name: _free_port() for name in DEFAULT_PORTS}
+    for name in ("mine.json", "theirs.json"):
+        (tmp_path / name).write_text(json.dumps(remembered))
     with PortReservations() as one, PortReservations() as other:
         mine = choose(tmp_path / "mine.json", {}, one)
+        assert mine == remembered
         theirs = choose(tmp_path / "theirs.json", {}, other)
         assert not set(mine.values()) & set(theirs.values())
     with PortReservations() as again:
