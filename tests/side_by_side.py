@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import NodeManager
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -43,6 +44,9 @@ _LONGEST_FIRST: Final = (
 """Whatever is not here takes less than half a minute; among those, the tests that need no server come last, so that both end together."""
 
 _WITH_SERVERS: Final = ("tests/integration/", "tests/console/", "tests/acceptance/")
+
+NodeManager.EXIT_TIMEOUT = 300
+"""After Ctrl-C, how many seconds each process has to stop its stacks; a process that xdist kills after its own ten leaves them running."""
 
 
 @pytest.hookimpl(optionalhook=True)
