@@ -60,7 +60,6 @@ from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
 from ledger.payment_files import files_queue
 from ledger.settlements import whole_sweep
-from starter.api.serving import serve
 from workflows import authority
 from workflows.hold import HoldWorkflow
 from workflows.payment_file import PaymentFileWorkflow
@@ -353,6 +352,8 @@ def _run_worker(settings: Settings) -> None:
 
 
 def _serve_api(settings: Settings) -> None:
+    from starter.api.serving import serve  # noqa: PLC0415  a third of all that a process loads, and a worker needs none of it
+
     if not settings.api_workflow_tasks:
         serve(settings)
         return
