@@ -64,7 +64,7 @@ def test_the_wheel_has_the_packages_with_their_sql_examples_templates_and_consol
 def test_the_client_needs_nothing_of_the_server(client_wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(client_wheel)], check=True, cwd=tmp_path)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", str(client_wheel)], check=True, cwd=tmp_path)
     subprocess.run([python, "-W", "error", "-c", IMPORT_EVERYTHING, "casaflow_client"], check=True, cwd=tmp_path, capture_output=True)
     listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, cwd=tmp_path, capture_output=True, text=True)
     names = {package["name"] for package in json.loads(listed.stdout)}
@@ -76,7 +76,7 @@ def test_the_client_needs_nothing_of_the_server(client_wheel: Path, tmp_path: Pa
 def test_every_module_imports_from_a_production_install(wheel: Path, client_wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(client_wheel), str(wheel)], check=True, cwd=tmp_path)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", str(client_wheel), str(wheel)], check=True, cwd=tmp_path)
     imported = subprocess.run(
         [python, "-W", "error", "-c", IMPORT_EVERYTHING, *sorted(PACKAGES)], check=True, cwd=tmp_path, capture_output=True, text=True
     )
