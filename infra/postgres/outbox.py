@@ -51,7 +51,8 @@ _TAKE_SHARES = text("""
 _OVERDUE = text("""
     SELECT CAST(event_id AS text) AS event_id, topic, key, type, source, subject, time, payload AS data
       FROM (SELECT * FROM event_outbox
-             WHERE published_at IS NULL AND created_at < clock_timestamp() - :older_than AND hashtext(key) & :mask = ANY (CAST(:shares AS int[]))
+             WHERE published_at IS NULL AND created_at < clock_timestamp() - :older_than
+               AND hashtext(key) & :mask = ANY (CAST(:shares AS int[]))
              LIMIT :most) AS overdue
      ORDER BY created_at, position
 """)

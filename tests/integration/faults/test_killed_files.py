@@ -127,7 +127,8 @@ async def test_file_whose_worker_is_killed_twice_has_each_line_once(
         done = await payroll.until(file, lines, within_seconds=600)
         largest = max(largest, psutil.Process(worker.pid).memory_info().rss)
     took = time.monotonic() - began
-    print(f"{lines} lines in {took:.1f} s with two kills: {lines / took:.0f} a second; a worker had at most {largest / _MEBIBYTE:.0f} MiB")
+    found = f"{lines} lines in {took:.1f} s with two kills, {lines / took:.0f} a second; a worker had at most {largest / _MEBIBYTE:.0f} MiB"
+    print(found)  # noqa: T201  shown with -s
     assert (done.progress.status, done.progress.rejected) == ("completed", 0)
     payroll.assert_each_line_once(lines)
     assert largest < 400 * _MEBIBYTE
