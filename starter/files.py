@@ -137,6 +137,6 @@ async def compare(client: AsyncClient, histories: Collection[AccountHistory]) ->
         async with slots:
             balance = await client.balance(history.account_id)
         expected = Money(minor_units=history.running_total, currency=history.currency).decimal_string
-        return ComparedBalance(history.account_id, history.currency, history.entries, balance.ledger, expected)
+        return ComparedBalance(history.account_id, history.currency, history.entries, str(balance.ledger), expected)
 
     return list(await asyncio.gather(*(one(history) for history in histories)))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import unasync
 from datamodel_code_generator import InputFileType, generate
-from datamodel_code_generator.enums import DataModelType, OpenAPIScope
+from datamodel_code_generator.enums import DataModelType, DefaultValueType, OpenAPIScope
 from datamodel_code_generator.format import Formatter, PythonVersion
 from datamodel_code_generator.parser import LiteralType
 
@@ -113,6 +113,7 @@ def _write_models(target: Path) -> None:
         use_schema_description=True,
         use_field_description=True,
         enum_field_as_literal=LiteralType.All,
+        deserialize_default_values=(DefaultValueType.Decimal,),
         collapse_root_models=True,
         disable_timestamp=True,
         custom_file_header=_HEADER,

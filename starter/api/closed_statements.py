@@ -17,6 +17,7 @@ from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
 from starter.api import documents
 from starter.api.answers import answer
 from starter.api.documents import DOCUMENTED, refuse_pages
+from starter.api.models.fields import AmountText
 from starter.api.models.statements import StatementView
 from starter.api.negotiation import format_asked
 from starter.api.services import ReadsAccounts, UsesServices
@@ -55,10 +56,10 @@ class ClosedStatementView(BaseModel):
     """Lines booked then or later."""
     until: dt.datetime
     """Lines booked before this instant."""
-    opening_balance: str
-    credited: str
-    debited: str
-    closing_balance: str
+    opening_balance: AmountText
+    credited: AmountText
+    debited: AmountText
+    closing_balance: AmountText
     lines: int
     closed_at: dt.datetime
 
@@ -73,10 +74,10 @@ class CurrentStatementView(BaseModel):
 
     since: dt.datetime | None
     """The end of the last closed statement; null: there is none."""
-    opening_balance: str
-    credited: str
-    debited: str
-    closing_balance: str
+    opening_balance: AmountText
+    credited: AmountText
+    debited: AmountText
+    closing_balance: AmountText
     lines: int
 
     @classmethod

@@ -13,7 +13,7 @@ from ledger.ids import parse_transaction_id
 from ledger.money import Money
 from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
-from starter.api.models.fields import AccountId, Amount, Currency, Reason, Text
+from starter.api.models.fields import AccountId, Amount, AmountText, Currency, Reason, Text
 from starter.api.services import ReadsNotifications, UsesServices, WritesNotifications
 from starter.api.standing_orders import LocalTime
 from starter.notifications import MAX_PAGE_MESSAGES, WebhookWish
@@ -106,7 +106,7 @@ class PreferencesView(BaseModel):
     email: str | None
     webhook: WebhookView | None
     kinds: list[MessageKind]
-    minimum_amounts: dict[str, str]
+    minimum_amounts: dict[str, AmountText]
     language: Language
     quiet_hours: QuietHoursView | None
     urgent: bool

@@ -28,7 +28,7 @@ from ledger.standing_orders import (
     dues_after,
 )
 from starter.api.answers import LOCATION, answer
-from starter.api.models.fields import AccountId, Amount, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
+from starter.api.models.fields import AccountId, Amount, AmountText, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
 from starter.api.models.transactions import ReasonView
 from starter.api.services import ReadsTransactions, UsesServices, WritesStandingOrders
 from starter.api.transactions import IdempotencyKey, bound_id, check_key
@@ -174,7 +174,7 @@ class StandingOrderView(BaseModel):
     status: OrderStatus
     debtor: str
     creditor: str
-    amount: str
+    amount: AmountText
     currency: str
     reference: str | None
     remittance_information: str | None

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
+from decimal import Decimal
 from pathlib import Path
 
 import casaflow_client
+import pytest
+from casaflow_client import models
+from pydantic import ValidationError
 
 from infra.settings import Settings
 from starter.api.application import create_app
@@ -44,3 +49,14 @@ def test_the_client_has_a_method_for_each_path_of_the_api() -> None:
     words -= {"v1", "healthz", "metrics", "asyncapi.json", "openapi.json", "problems", "console"}
     missing = {word for word in words if f'"{word}"' not in source and f"/{word}" not in source}
     assert missing == set()
+
+
+def test_an_amount_is_a_decimal_and_no_float_is_taken_for_one() -> None:
+    held = models.HoldRequest.model_validate(
+        {"account_id": "1", "amount": "12.50", "currency": "EUR", "expires_at": "2030-01-01T00:00:00Z"}
+    )
+    assert (held.amount, json.loads(held.model_dump_json())["amount"]) == (Decimal("12.50"), "12.50")
+    with pytest.raises(ValidationError, match="not a float"):
+        models.TransactionRequest(creditor="1", amount=0.1 + 0.2, currency="EUR")
+    with pytest.raises(ValidationError, match="not a float"):
+        models.RulesRequest(daily_limit=5.5)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
 
 class Model(BaseModel):
@@ -14,6 +15,17 @@ class Model(BaseModel):
 
     _content: dict[str, Any] = PrivateAttr(default_factory=dict)
     _status: int = PrivateAttr(default=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_float_for_an_amount(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  whatever a caller gives
+        """A float is refused for an amount, though pydantic would take it: it may not be what was meant (0.1 + 0.2)."""
+        if isinstance(value, float) and info.field_name in cls.model_fields:
+            annotation = cls.model_fields[info.field_name].annotation
+            if annotation is Decimal or Decimal in get_args(annotation):
+                message = "must be a Decimal or a decimal string, not a float"
+                raise ValueError(message)
+        return value
 
     @property
     def content(self) -> dict[str, Any]:

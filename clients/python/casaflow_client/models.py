@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -20,12 +21,12 @@ class Account(Model):
     currency: str
     kind: str
     status: str
-    overdraft_limit: str
-    minimum_balance: str
-    maximum_balance: str | None
-    transaction_limit: str | None
-    daily_limit: str | None
-    monthly_limit: str | None
+    overdraft_limit: Decimal
+    minimum_balance: Decimal
+    maximum_balance: Decimal | None
+    transaction_limit: Decimal | None
+    daily_limit: Decimal | None
+    monthly_limit: Decimal | None
     time_zone: str
     opened_at: AwareDatetime
 
@@ -42,18 +43,18 @@ class AccountRequest(Model):
     A new account. Rules that are not given are as if there were none.
     """
 
-    overdraft_limit: str | None = "0"
+    overdraft_limit: Decimal | None = Decimal("0")
     """
     In major units.
     """
-    minimum_balance: str | None = "0"
+    minimum_balance: Decimal | None = Decimal("0")
     """
     In major units.
     """
-    maximum_balance: str | None = None
-    transaction_limit: str | None = None
-    daily_limit: str | None = None
-    monthly_limit: str | None = None
+    maximum_balance: Decimal | None = None
+    transaction_limit: Decimal | None = None
+    daily_limit: Decimal | None = None
+    monthly_limit: Decimal | None = None
     time_zone: str | None = "UTC"
     account_id: str
     currency: str
@@ -114,11 +115,11 @@ class Balance(Model):
 
     account_id: str
     currency: str
-    ledger: str
-    held: str | None = None
-    available: str | None = None
-    offline: str
-    online: str
+    ledger: Decimal
+    held: Decimal | None = None
+    available: Decimal | None = None
+    offline: Decimal
+    online: Decimal
     as_of: AwareDatetime
     value_date: date | None = None
     settled: bool | None = None
@@ -131,7 +132,7 @@ class CaptureRequest(Model):
 
     transaction_id: UUID | None = None
     creditor: str | None = None
-    amount: str | None = None
+    amount: Decimal | None = None
     """
     A part, in the currency of the hold.
     """
@@ -162,10 +163,10 @@ class ClosedStatement(Model):
     number: int
     since: AwareDatetime
     until: AwareDatetime
-    opening_balance: str
-    credited: str
-    debited: str
-    closing_balance: str
+    opening_balance: Decimal
+    credited: Decimal
+    debited: Decimal
+    closing_balance: Decimal
     lines: int
     closed_at: AwareDatetime
 
@@ -178,13 +179,13 @@ class Conversion(Model):
     quote_id: str
     base: str
     quote: str
-    rate: str
+    rate: Decimal
     source: str
     as_of: date
-    source_amount: str
-    target_amount: str
+    source_amount: Decimal
+    target_amount: Decimal
     rounding: str
-    residual: str
+    residual: Decimal
 
 
 class Creditor(Model):
@@ -193,7 +194,7 @@ class Creditor(Model):
     """
 
     creditor: str
-    amount: str
+    amount: Decimal
 
 
 class CreditorRequest(Model):
@@ -202,7 +203,7 @@ class CreditorRequest(Model):
     """
 
     creditor: str
-    amount: str
+    amount: Decimal
     """
     In major units.
     """
@@ -214,10 +215,10 @@ class CurrentStatement(Model):
     """
 
     since: AwareDatetime | None
-    opening_balance: str
-    credited: str
-    debited: str
-    closing_balance: str
+    opening_balance: Decimal
+    credited: Decimal
+    debited: Decimal
+    closing_balance: Decimal
     lines: int
 
 
@@ -227,7 +228,7 @@ class Debtor(Model):
     """
 
     debtor: str
-    amount: str
+    amount: Decimal
 
 
 class DecisionRequest(Model):
@@ -358,7 +359,7 @@ class HoldRequest(Model):
 
     hold_id: UUID | None = None
     account_id: str
-    amount: str
+    amount: Decimal
     """
     In major units.
     """
@@ -431,7 +432,7 @@ class Money(Model):
     An amount with its currency.
     """
 
-    amount: str
+    amount: Decimal
     currency: str
 
 
@@ -440,7 +441,7 @@ class MoneyRequest(Model):
     An amount with its currency.
     """
 
-    amount: str
+    amount: Decimal
     """
     In major units.
     """
@@ -522,7 +523,7 @@ class Rate(Model):
     quote_id: str
     base: str
     quote: str
-    rate: str
+    rate: Decimal
     source: str
     as_of: date
 
@@ -580,7 +581,7 @@ class ReversalRequest(Model):
     Why a parked transaction is reversed; recorded with who asks.
     """
     transaction_id: UUID | None = None
-    amount: str | None = None
+    amount: Decimal | None = None
     """
     A part, in the transaction's currency.
     """
@@ -602,18 +603,18 @@ class RulesRequest(Model):
     Rules of an account: what is not given stays as it is.
     """
 
-    overdraft_limit: str | None = "0"
+    overdraft_limit: Decimal | None = Decimal("0")
     """
     In major units.
     """
-    minimum_balance: str | None = "0"
+    minimum_balance: Decimal | None = Decimal("0")
     """
     In major units.
     """
-    maximum_balance: str | None = None
-    transaction_limit: str | None = None
-    daily_limit: str | None = None
-    monthly_limit: str | None = None
+    maximum_balance: Decimal | None = None
+    transaction_limit: Decimal | None = None
+    daily_limit: Decimal | None = None
+    monthly_limit: Decimal | None = None
     time_zone: str | None = "UTC"
 
 
@@ -732,7 +733,7 @@ class StandingOrder(Model):
     """
     debtor: str
     creditor: str
-    amount: str
+    amount: Decimal
     currency: str
     reference: str | None
     remittance_information: str | None
@@ -752,7 +753,7 @@ class StandingOrderRequest(Model):
     order_id: UUID | None = None
     debtor: str
     creditor: str
-    amount: str
+    amount: Decimal
     """
     In major units.
     """
@@ -783,9 +784,9 @@ class StatementLine(Model):
     """
     Which way the money went, seen from the account.
     """
-    amount: str
+    amount: Decimal
     currency: str
-    ledger_balance_after: str
+    ledger_balance_after: Decimal
     settled: bool
     transaction_id: str
     leg: str
@@ -984,7 +985,7 @@ class FileLine(Model):
     transaction_id: str
     debtor: str | None
     creditor: str | None
-    amount: str
+    amount: Decimal
     currency: str
     end_to_end_id: str | None
     reference: str | None
@@ -1017,9 +1018,9 @@ class Hold(Model):
 
     hold_id: str
     account_id: str
-    amount: str
-    captured: str
-    remaining: str
+    amount: Decimal
+    captured: Decimal
+    remaining: Decimal
     currency: str
     status: str
     reason: Reason | None
@@ -1078,13 +1079,13 @@ class Leg(Model):
     leg: str
     account_id: str
     outcome: str
-    amount: str
+    amount: Decimal
     currency: str
     value_date: date
     decided_at: AwareDatetime
     version: int | None = None
-    ledger_balance_after: str | None = None
-    available_balance_after: str | None = None
+    ledger_balance_after: Decimal | None = None
+    available_balance_after: Decimal | None = None
     reason: Reason | None = None
 
 
@@ -1152,7 +1153,7 @@ class Preferences(Model):
     email: str | None
     webhook: Webhook | None
     kinds: list[Literal["credit", "debit", "rejected", "reversed"]]
-    minimum_amounts: dict[str, str]
+    minimum_amounts: dict[str, Decimal]
     language: Literal["en", "cs"]
     """
     Of the texts; each has a set of templates.
@@ -1171,7 +1172,7 @@ class PreferencesRequest(Model):
     email: str | None = None
     webhook: WebhookRequest | None = None
     kinds: list[Literal["credit", "debit", "rejected", "reversed"]] | None = None
-    minimum_amounts: dict[Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")], str] | None = None
+    minimum_amounts: dict[Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")], Decimal] | None = None
     language: Literal["en", "cs"] | None = "en"
     """
     Of the texts; each has a set of templates.
@@ -1244,8 +1245,8 @@ class Statement(Model):
     """
     Which line comes first.
     """
-    opening_balance: str
-    closing_balance: str
+    opening_balance: Decimal
+    closing_balance: Decimal
     settled_until: AwareDatetime | None
     lines: list[StatementLine]
     next_cursor: str | None
@@ -1295,7 +1296,7 @@ class TransactionRequest(Model):
     """
     Several creditors instead of one; their amounts, in `currency`, sum to `amount`.
     """
-    amount: str
+    amount: Decimal
     """
     In major units.
     """
@@ -1384,7 +1385,7 @@ class Transaction(Model):
     kind: Literal["deposit", "withdrawal", "transfer"] | None = None
     debtor: str | None = None
     creditor: str | None = None
-    amount: str | None = None
+    amount: Decimal | None = None
     currency: str | None = None
     creditors: list[Creditor] | None = None
     debtors: list[Debtor] | None = None
@@ -1394,7 +1395,7 @@ class Transaction(Model):
     hold_id: str | None = None
     releases_hold: bool | None = None
     reverses: str | None = None
-    reversed_amount: str | None = None
+    reversed_amount: Decimal | None = None
     settlement: str | None = None
     reference: str | None = None
     remittance_information: str | None = None

@@ -12,7 +12,7 @@ from ledger.money import Money
 from ledger.statements import (
     PastBalance,
 )
-from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, CalendarDate, Currency, StrictBody
+from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, AmountText, CalendarDate, Currency, StrictBody
 
 
 class RulesBody(StrictBody):
@@ -55,12 +55,12 @@ class AccountView(BaseModel):
     currency: str
     kind: str
     status: str
-    overdraft_limit: str
-    minimum_balance: str
-    maximum_balance: str | None
-    transaction_limit: str | None
-    daily_limit: str | None
-    monthly_limit: str | None
+    overdraft_limit: AmountText
+    minimum_balance: AmountText
+    maximum_balance: AmountText | None
+    transaction_limit: AmountText | None
+    daily_limit: AmountText | None
+    monthly_limit: AmountText | None
     time_zone: str
     opened_at: dt.datetime
 
@@ -79,15 +79,15 @@ class BalanceView(BaseModel):
 
     account_id: str
     currency: str
-    ledger: str
+    ledger: AmountText
     """All credits minus all debits."""
-    held: str | None = None
+    held: AmountText | None = None
     """Only of the balance now, as is what is available."""
-    available: str | None = None
+    available: AmountText | None = None
     """What the next debit may take: ledger - held + overdraft limit."""
-    offline: str
+    offline: AmountText
     """All credits."""
-    online: str
+    online: AmountText
     """All debits."""
     as_of: dt.datetime
     """Entries booked then or before count."""

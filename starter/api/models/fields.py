@@ -48,10 +48,13 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 CalendarDate = Annotated[dt.date, BeforeValidator(_calendar_date)]
 
 
+_AMOUNT_SCHEMA: Final = {"type": "string", "format": "decimal", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]}
+
+
 Amount = Annotated[
     object,
     BeforeValidator(_one_value),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"], "description": "In major units."}),
+    WithJsonSchema({**_AMOUNT_SCHEMA, "description": "In major units."}),
 ]
 """Read by :meth:`ledger.money.Money.parse`, which knows the currency's decimals. A JSON number is refused: it may have been a float."""
 
@@ -59,9 +62,13 @@ Amount = Annotated[
 AmountOrNone = Annotated[
     object,
     BeforeValidator(_one_value),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]}, {"type": "null"}]}),
+    WithJsonSchema({"anyOf": [_AMOUNT_SCHEMA, {"type": "null"}]}),
 ]
 """Of a rule that an account may do without: null takes it away."""
+
+
+AmountText = Annotated[str, WithJsonSchema({"type": "string", "format": "decimal"})]
+"""An amount, or a rate, in an answer: a decimal string, so that no reader takes it for a float."""
 
 
 Text = Annotated[str, AfterValidator(_printable)]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ledger.money import Money
 from ledger.payment_files import DecidedLine, FileMode, FileStatus, LineProblem, PaymentFile
+from starter.api.models.fields import AmountText
 
 
 class FileReasonView(BaseModel):
@@ -99,7 +100,7 @@ class FileLineView(BaseModel):
     """Of the transaction that the line is; there is none where `reason` says why it never became one."""
     debtor: str | None
     creditor: str | None
-    amount: str
+    amount: AmountText
     currency: str
     end_to_end_id: str | None
     reference: str | None

@@ -11,6 +11,7 @@ from ledger.holds import Hold
 from starter.api.models.fields import (
     AccountId,
     Amount,
+    AmountText,
     CalendarDate,
     Currency,
     Metadata,
@@ -53,10 +54,10 @@ class HoldView(BaseModel):
 
     hold_id: str
     account_id: str
-    amount: str
-    captured: str
+    amount: AmountText
+    captured: AmountText
     """What captures took of it."""
-    remaining: str
+    remaining: AmountText
     """What it still holds."""
     currency: str
     status: str

@@ -16,7 +16,7 @@ from ledger.statements import (
     StatementOrder,
     StatementPage,
 )
-from starter.api.models.fields import StrictBody
+from starter.api.models.fields import AmountText, StrictBody
 
 
 class StatementQuery(StrictBody):
@@ -36,9 +36,9 @@ class StatementLineView(BaseModel):
     booked_at: dt.datetime
     value_date: dt.date
     direction: EntryDirection
-    amount: str
+    amount: AmountText
     currency: str
-    ledger_balance_after: str
+    ledger_balance_after: AmountText
     settled: bool
     """Whether this line, its balance and everything before it are final."""
     transaction_id: str
@@ -69,9 +69,9 @@ class StatementView(BaseModel):
     account_id: str
     currency: str
     order: StatementOrder
-    opening_balance: str
+    opening_balance: AmountText
     """Ledger balance before the earliest line."""
-    closing_balance: str
+    closing_balance: AmountText
     """Ledger balance after the latest line."""
     settled_until: dt.datetime | None
     """Lines booked before this instant are settled. Null while that can't be told."""

@@ -24,6 +24,7 @@ from ledger.results import TransactionResult, TransactionStatus, WaitingFor, Wai
 from starter.api.models.fields import (
     AccountId,
     Amount,
+    AmountText,
     CalendarDate,
     Currency,
     Duration,
@@ -146,7 +147,7 @@ class RateView(BaseModel):
     quote_id: str
     base: str
     quote: str
-    rate: str
+    rate: AmountText
     source: str
     as_of: dt.date
 
@@ -159,10 +160,10 @@ class RateView(BaseModel):
 class ConversionView(RateView):
     """The rate that a transaction used, and what it did with it."""
 
-    source_amount: str
-    target_amount: str
+    source_amount: AmountText
+    target_amount: AmountText
     rounding: str
-    residual: str
+    residual: AmountText
     """Exact result minus target amount, in major units of the target's currency."""
 
     @classmethod
@@ -185,13 +186,13 @@ class LegView(BaseModel):
     leg: str
     account_id: str
     outcome: str
-    amount: str
+    amount: AmountText
     currency: str
     value_date: dt.date
     decided_at: dt.datetime
     version: int | None = None
-    ledger_balance_after: str | None = None
-    available_balance_after: str | None = None
+    ledger_balance_after: AmountText | None = None
+    available_balance_after: AmountText | None = None
     reason: ReasonView | None = None
 
     @classmethod
@@ -219,7 +220,7 @@ class LegView(BaseModel):
 class MoneyView(BaseModel):
     """An amount with its currency."""
 
-    amount: str
+    amount: AmountText
     currency: str
 
     @classmethod
@@ -232,14 +233,14 @@ class CreditorView(BaseModel):
     """One of several creditors, and what it gets."""
 
     creditor: str
-    amount: str
+    amount: AmountText
 
 
 class DebtorView(BaseModel):
     """One of several accounts that a reversal takes from, and how much."""
 
     debtor: str
-    amount: str
+    amount: AmountText
 
 
 class OverrideView(BaseModel):
@@ -301,7 +302,7 @@ class TransactionView(BaseModel):
     kind: TransactionKind | None = None
     debtor: str | None = None
     creditor: str | None = None
-    amount: str | None = None
+    amount: AmountText | None = None
     currency: str | None = None
     creditors: list[CreditorView] | None = None
     debtors: list[DebtorView] | None = None
@@ -313,7 +314,7 @@ class TransactionView(BaseModel):
     releases_hold: bool | None = None
     reverses: str | None = None
     """The transaction that this one takes back, or a part of it."""
-    reversed_amount: str | None = None
+    reversed_amount: AmountText | None = None
     """How much of this transaction was taken back, in `currency`."""
     settlement: str | None = None
     reference: str | None = None

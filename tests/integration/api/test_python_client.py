@@ -64,13 +64,13 @@ def test_from_the_account_to_its_statement(client: Client) -> None:
     assert (found.reference, found.metadata) == ("INV-1", {"channel": "test"})
     assert client.outcome(identifier).status == "completed"
     balance = client.balance(account_id)
-    assert (Decimal(balance.ledger), Decimal(balance.available or "-1")) == (Decimal("87.50"), Decimal("87.50"))
+    assert (balance.ledger, balance.available, balance.content["ledger"]) == (Decimal("87.50"), Decimal("87.50"), "87.50")
     lines = list(client.statement_lines(account_id))
-    assert [(line.direction, line.amount) for line in lines] == [("credit", "100.00"), ("debit", "12.50")]
+    assert [(line.direction, line.amount) for line in lines] == [("credit", Decimal("100.00")), ("debit", Decimal("12.50"))]
     assert client.explanation(identifier).timeline
     back = client.reverse(identifier, {"amount": "2.50"}, wait_seconds=30)
     assert (back.status, str(back.reverses)) == ("completed", identifier)
-    assert client.transaction(identifier).reversed_amount == "2.50"
+    assert client.transaction(identifier).reversed_amount == Decimal("2.50")
 
 
 def test_pages_follow_each_other_without_a_gap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_pages_follow_each_other_without_a_gap(client: Client, monkeypatch: pyte
         client.submit({"creditor": account_id, "amount": f"0.0{cents}", "currency": "EUR"}, wait_seconds=30)
     monkeypatch.setattr("casaflow_client._sync.accounts._PAGE_LINES", 3)
     assert [line.amount for line in client.statement_lines(account_id, order="newest-first")] == [
-        f"0.0{cents}" for cents in range(7, 0, -1)
+        Decimal(cents) / 100 for cents in range(7, 0, -1)
     ]
 
 
@@ -107,13 +107,13 @@ def test_holds_status_and_rules_of_an_account(client: Client) -> None:
     account_id = _opened(client, funds="50.00")
     until = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     hold = client.authorise_hold({"account_id": account_id, "amount": "30.00", "currency": "EUR", "expires_at": until})
-    assert client.balance(account_id).available == "20.00"
+    assert client.balance(account_id).available == Decimal("20.00")
     captured = client.capture_hold(hold.hold_id, {"amount": "10.00", "releases_hold": False}, wait_seconds=30)
     assert captured.status == "completed"
     assert client.void_hold(hold.hold_id).status != hold.status
-    assert client.balance(account_id).available == "40.00"
-    assert client.hold(hold.hold_id).captured == "10.00"
-    assert client.change_rules(account_id, models.RulesRequest(daily_limit="5.00")).daily_limit == "5.00"
+    assert client.balance(account_id).available == Decimal("40.00")
+    assert client.hold(hold.hold_id).captured == Decimal("10.00")
+    assert client.change_rules(account_id, models.RulesRequest(daily_limit="5.00")).daily_limit == Decimal("5.00")
     assert client.freeze(account_id, "debits").status == "debit-frozen"
     assert client.unfreeze(account_id).status == "active"
     assert client.make_dormant(account_id).status == "dormant"
@@ -225,5 +225,5 @@ async def test_the_asynchronous_half(asynchronous: AsyncClient) -> None:
     await asynchronous.open_account({"account_id": account_id, "currency": "JPY"})
     submitted = await asynchronous.submit({"creditor": account_id, "amount": Decimal(125), "currency": "JPY"})
     assert (await asynchronous.outcome(submitted.transaction_id)).status == "completed"
-    assert [line.amount async for line in asynchronous.statement_lines(account_id)] == ["125"]
-    assert (await asynchronous.balance(account_id)).offline == "125"
+    assert [line.amount async for line in asynchronous.statement_lines(account_id)] == [Decimal(125)]
+    assert (await asynchronous.balance(account_id)).offline == Decimal(125)
