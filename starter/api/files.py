@@ -31,7 +31,7 @@ MAX_PAGE_LINES: Final = 1_000
 _REPORT_IN_MEMORY_BYTES: Final = 1024 * 1024
 _PART_BYTES: Final = 64 * 1024
 _NOT_FOUND: Final = answer(404, "The tenant has no such file.")
-_ENDED: Final = answer(409, "The file is over.")
+_ENDED: Final = answer(409, "The file is over (`file-ended`).")
 _CONTENT: Final = {
     "required": True,
     "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in ("text/csv", "application/xml")},

@@ -189,7 +189,7 @@ async def list_messages(query: Annotated[MessagesQuery, Query()], services: Uses
 
 @router.post(
     "/v1/notifications/{message_id}/replay",
-    responses=answer(404, "The tenant has no such message.") | answer(409, "The message is not dead."),
+    responses=answer(404, "The tenant has no such message.") | answer(409, "The message is not dead (`message-not-dead`)."),
 )
 async def replay(message_id: str, body: ReplayBody, services: UsesServices, principal: WritesNotifications) -> MessageView:
     """Have a dead message sent again, under the same id. Who asked for it, and why, is recorded."""

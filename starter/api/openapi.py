@@ -144,10 +144,16 @@ def _give_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         for media_type, media in response.get("content", {}).items():
             if media_type == MEDIA_TYPE:
-                codes = [code for code, page in PROBLEM_PAGES.items() if page.status.value == int(status)]
+                codes = problem_codes_of(int(status), response["description"])
                 media["examples"] = {code: {"summary": PROBLEM_PAGES[code].title, "value": problem_example(code)} for code in codes}
             elif media.get("schema"):
                 media["example"] = example_of(media["schema"], schemas)
+
+
+def problem_codes_of(status: int, description: str) -> list[str]:
+    """The codes of problems that an answer may have: those that its description names, else all of its status."""
+    codes = [code for code, page in PROBLEM_PAGES.items() if page.status.value == status]
+    return [code for code in codes if f"`{code}`" in description] or codes
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:

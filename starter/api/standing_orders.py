@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/standing-orders", tags=["standing orders"])
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _NEXT_SHOWN: Final = 5
 _NOT_FOUND: Final = answer(404, "The tenant has no such standing order.")
-_ENDED: Final = answer(409, "The standing order has ended.")
+_ENDED: Final = answer(409, "The standing order has ended (`standing-order-ended`).")
 
 
 def _local_time(value: object) -> dt.time:
@@ -225,7 +225,7 @@ def _refusal_view(on_refusal: OnRefusal) -> Literal["skip", "stop"] | RetryView:
     responses={
         200: {"model": StandingOrderView, "description": "It was entered before, with the same content.", "headers": LOCATION},
         201: {"description": "It is entered, and carried out from now on.", "headers": LOCATION},
-        409: {"description": "The order_id was used before with other content."},
+        409: {"description": "The order_id was used before with other content (`standing-order-conflict`)."},
     },
 )
 async def create(
