@@ -39,7 +39,7 @@ _CONTENT: Final = {
 
 
 class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class NewFileQuery(_Query):
@@ -72,7 +72,7 @@ class OutcomeQuery(_Query):
 class FileChangeBody(BaseModel):
     """Why a file is paused, resumed or cancelled; recorded with who does it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
 

@@ -28,7 +28,7 @@ from ledger.standing_orders import (
     dues_after,
 )
 from starter.api.answers import LOCATION, answer
-from starter.api.models.fields import AccountId, Amount, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
+from starter.api.models.fields import AccountId, Amount, Answer, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
 from starter.api.models.transactions import ReasonView
 from starter.api.services import ReadsTransactions, UsesServices, WritesStandingOrders
 from starter.api.transactions import IdempotencyKey, bound_id, check_key
@@ -58,7 +58,7 @@ LocalTime = Annotated[
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ScheduleBody(_Body):
@@ -116,7 +116,7 @@ class OrdersQuery(_Body):
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
-class ScheduleView(BaseModel):
+class ScheduleView(Answer):
     """When a standing order is due."""
 
     frequency: Frequency
@@ -130,21 +130,21 @@ class ScheduleView(BaseModel):
     holidays: Holidays
 
 
-class RetryView(BaseModel):
+class RetryView(Answer):
     """How a refused transaction is tried again; hours."""
 
     retry_until: int
     every: int
 
 
-class DueView(BaseModel):
+class DueView(Answer):
     """A due date to come."""
 
     due_date: dt.date
     at: dt.datetime
 
 
-class RunView(BaseModel):
+class RunView(Answer):
     """One attempt at one due date."""
 
     due_date: dt.date
@@ -167,7 +167,7 @@ class RunView(BaseModel):
         )
 
 
-class StandingOrderView(BaseModel):
+class StandingOrderView(Answer):
     """A standing order as it stands."""
 
     order_id: str
@@ -205,7 +205,7 @@ class StandingOrderView(BaseModel):
         )
 
 
-class StandingOrdersView(BaseModel):
+class StandingOrdersView(Answer):
     """A page of standing orders, the oldest first."""
 
     orders: list[StandingOrderView]

@@ -61,3 +61,20 @@ def test_a_setting_without_a_meaning_or_a_section_is_refused(monkeypatch: pytest
     monkeypatch.delitem(settings._SECTIONS, "Kafka")
     with pytest.raises(ValueError, match="12 settings have no section"):
         settings.text()
+
+
+def test_every_field_and_every_parameter_says_what_it_means() -> None:
+    document = api.openapi()
+    fields = {
+        (name, field): content
+        for name, schema in document["components"]["schemas"].items()
+        for field, content in schema.get("properties", {}).items()
+    }
+    parameters = {
+        (path, parameter["name"]): parameter
+        for path, methods in document["paths"].items()
+        for content in methods.values()
+        for parameter in content.get("parameters", ())
+    }
+    assert len(fields) > 400
+    assert [where for where, what in (fields | parameters).items() if not what.get("description")] == [], "see starter/api/meanings.py"
