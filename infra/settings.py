@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     temporal_address: str | None = None
     """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""
     temporal_namespace: str = "default"
+    """The namespace there, which exists already; its retention is the server's to set."""
     temporal_api_key: SecretStr | None = None
     """Sent as ``Authorization: Bearer`` with every call; needs TLS."""
     temporal_tls: bool | None = None
@@ -112,7 +113,9 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: str | None = None
     """``SCRAM-SHA-256``, ``SCRAM-SHA-512`` or ``PLAIN``; set with the two ``SASL`` protocols, and only with them."""
     kafka_sasl_username: str | None = None
+    """Whom the brokers know the processes as."""
     kafka_sasl_password: SecretStr | None = None
+    """Of that user."""
     kafka_tls_ca: Path | None = None
     """PEM file of the authorities that the brokers' certificates are checked against; unless given, the machine's own."""
     kafka_tls_cert: Path | None = None
@@ -127,6 +130,7 @@ class Settings(BaseSettings):
     """How long an event stays readable in a topic that is made: how long a group may be away and miss nothing."""
 
     api_host: str = "127.0.0.1"
+    """Where the HTTP API listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
     api_port: int = Field(default=8080, ge=0, le=65535)
     """Preferred port of the HTTP API; the stack takes a free one instead when it is in use."""
 
@@ -169,6 +173,7 @@ class Settings(BaseSettings):
     codec_host: str = "127.0.0.1"
     """Where `casaflow codec` listens. Other than on this machine's own addresses it belongs behind a proxy that speaks TLS."""
     codec_port: int = Field(default=8081, ge=0, le=65535)
+    """Its port; 0: a free one."""
     codec_origins: str = ""
     """Comma-separated origins of Temporal's Web UI, whose pages may ask the codec server; ``casaflow codec`` finds the embedded one's."""
     workflow_tasks: int = Field(default=100, ge=1, le=1_000)
@@ -198,7 +203,7 @@ class Settings(BaseSettings):
     """How long a transaction must stand without a workflow before a sweep settles it: whoever terminated one may be about to reset it."""
     command_secrets: SecretStr | None = None
     """Comma-separated secrets, of 32 characters at least, shared by API and workers: the API signs operators' commands with the first one,
-    and workers obey what any of them has signed, so that one is rotated by putting the new one in front. None: no command is obeyed."""
+    and workers obey what any of them has signed, so that one is rotated by putting the new one in front. Not set: no command is obeyed."""
 
     @field_validator("command_secrets")
     @classmethod
@@ -219,7 +224,7 @@ class Settings(BaseSettings):
     approval_expires_in: dt.timedelta = Field(default=dt.timedelta(hours=24), gt=dt.timedelta(0), le=LONGEST_EXPIRY)
     """ISO 8601 duration (``PT24H``): how long a transaction waits for its approval, unless its caller says so."""
     bic: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?$")
-    """The bank's BIC (ISO 9362): stands in statements, and tells payments to our own accounts from those that leave. None: neither."""
+    """The bank's BIC (ISO 9362): stands in statements, and tells payments to our own accounts from those that leave. Not set: neither."""
     time_zone: str = "UTC"
     """The bank's, an IANA name: a requested execution date begins at its midnight."""
     consumer_groups: Annotated[tuple[str, ...], NoDecode] = ALL_GROUPS
@@ -276,7 +281,9 @@ class Settings(BaseSettings):
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     """``starttls``: an unencrypted beginning, and refused where the server doesn't offer it. ``tls``: from the first byte on."""
     smtp_username: str | None = None
+    """Whom the SMTP server knows casaflow as; not set: it doesn't log in."""
     smtp_password: SecretStr | None = None
+    """Of that user."""
     smtp_from: str | None = None
     """Whom e-mails are from: an address, or ``Bank <no-reply@bank.example>``. Needed with `smtp_host`."""
     smtp_ca: Path | None = None
@@ -325,7 +332,9 @@ class Settings(BaseSettings):
         return MetricsAddress(host.strip("[]") or "127.0.0.1", int(port))
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """What is less than this is not logged."""
     log_format: Literal["json", "console"] = "json"
+    """``json``: a line of JSON for each entry. ``console``: for people, who read it in a terminal."""
 
 
 _FILES = (

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 class AdministrativeAct(BaseModel):
     """What somebody did who looks after accounts, keys, transactions or servers."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     act_id: str
     at: AwareDatetime

@@ -160,7 +160,7 @@ def secrets_at(secrets: Iterable[WebhookSecret], now: dt.datetime) -> tuple[str,
 class StoredMessage(BaseModel):
     """A message as operators see it: where it was to go and what became of it, not what it says."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     message_id: str
     event_id: str

@@ -40,7 +40,7 @@ class Part(StrEnum):
 class Moment(BaseModel):
     """One line of the story."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     at: dt.datetime
     part: Part
@@ -116,7 +116,7 @@ class WorkflowStep(BaseModel):
 class WorkflowState(BaseModel):
     """The workflow that carries, or carried, a transaction, as it stands."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     workflow_id: str
     run_id: str
@@ -151,7 +151,7 @@ class Recorded(BaseModel):
 class Explanation(BaseModel):
     """A transaction from the request to the last consumer."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     transaction_id: str
     status: TransactionStatus

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class EndedSecond(BaseModel):
     """What ended in one second. A second in which nothing ended is left out."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     at: dt.datetime
     """Its beginning."""
@@ -25,7 +25,7 @@ class EndedSecond(BaseModel):
 class Throughput(BaseModel):
     """The transactions that were submitted within a window, and of which something is recorded."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     until: dt.datetime
     """The end of the last full second."""

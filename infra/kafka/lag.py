@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class GroupLag(BaseModel):
     """What a group has still to do."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     group: str
     records: int

@@ -32,15 +32,16 @@ class OAuthIssuer(BaseModel):
     tenant_claim: str = Field(default="tenant", min_length=1)
     """The claim that names the tenant. There is no default: a token without it opens nothing."""
     tenants: tuple[str, ...] | None = None
-    """The tenants that this issuer may speak for; None: whichever it names. To be given where there are several issuers."""
+    """The tenants that this issuer may speak for; not given: whichever it names. To be given where there are several issuers."""
     principal_claim: str = Field(default="sub", min_length=1)
     """The claim with the name that transactions are recorded under."""
     scope_claim: str | None = None
-    """The claim with the scopes, as text with blanks between them or as a list; None: `scope`, or `scp` where there is none."""
+    """The claim with the scopes, as text with blanks between them or as a list; not given: `scope`, or `scp` where there is none."""
     token_types: tuple[str, ...] = ("at+jwt",)
     """What the header `typ` may be, RFC 9068, section 4. Some issuers say `JWT`, which an ID token also is: then only the audience tells
     them apart."""
     algorithms: tuple[Algorithm, ...] = Field(default=ALGORITHMS, min_length=1)
+    """What a token may be signed by."""
     clock_skew_seconds: int = Field(default=30, ge=0, le=300)
     """How far the issuer's clock and this one may be apart."""
 

@@ -24,10 +24,12 @@ from starter.api.services import ReadsAccounts, Services, UsesServices, WritesAc
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 
 _NOT_FOUND: Final = answer(404, "The tenant has no such account.")
-_CLOSED: Final = answer(409, "The account is closed for good.")
-_FROZEN: Final = answer(409, "The account is frozen, or closed for good.")
-_NOT_CHANGEABLE: Final = answer(409, "The account is closed for good, or uses more of its overdraft than the new limit.")
-_NOT_CLOSABLE: Final = answer(409, "It has money, a hold or an open transaction.")
+_CLOSED: Final = answer(409, "The account is closed for good (`account-closed`).")
+_FROZEN: Final = answer(409, "The account is frozen (`account-frozen`), or closed for good (`account-closed`).")
+_NOT_CHANGEABLE: Final = answer(
+    409, "The account is closed for good (`account-closed`), or uses more of its overdraft than the new limit (`overdraft-in-use`)."
+)
+_NOT_CLOSABLE: Final = answer(409, "It has money, a hold or an open transaction (`account-not-closable`).")
 _FREEZES: Final = {"debits": StatusChange.FREEZE_DEBITS, "credits": StatusChange.FREEZE_CREDITS, "both": StatusChange.FREEZE}
 _OPTIONAL_RULES: Final = frozenset({"maximum_balance", "transaction_limit", "daily_limit", "monthly_limit"})
 _ZERO: Final = re.compile(r"0+(?:\.(?P<decimals>0+))?", re.ASCII)
@@ -39,7 +41,7 @@ _ZERO: Final = re.compile(r"0+(?:\.(?P<decimals>0+))?", re.ASCII)
     responses={
         200: {"model": AccountView, "description": "It was opened before, with the same content.", "headers": LOCATION},
         201: {"description": "It is open.", "headers": LOCATION},
-        409: {"description": "The id was used before with other content."},
+        409: {"description": "The id was used before with other content (`account-conflict`)."},
     },
 )
 async def open_account(body: AccountBody, response: Response, services: UsesServices, principal: WritesAccounts) -> AccountView:

@@ -21,12 +21,15 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": TransactionView, "description": "It is final.", "headers": LOCATION},
     202: {"model": TransactionView, "description": "It is taken; the transaction goes on, or waits for its date.", "headers": LOCATION},
     404: {"description": "The tenant has no such transaction."},
-    409: {"description": "It is too late, or too early."},
+    409: {"description": "It is too late, or too early (`not-cancellable`)."},
 }
 _BY_A_SECOND_PERSON: Final[dict[int | str, dict[str, Any]]] = {
     **_ANSWERS,
-    403: {"description": "The key lacks the scope `transactions:approve`, or its principal submitted the transaction."},
-    409: {"description": "It doesn't wait for an approval, or no longer."},
+    403: {
+        "description": "The key lacks the scope `transactions:approve` (`missing-scope`), or its principal submitted the transaction "
+        "(`same-principal`)."
+    },
+    409: {"description": "It doesn't wait for an approval (`not-waiting`), or no longer (`approval-expired`)."},
 }
 
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic import Field, ValidationError, WithJsonSchema
 
 from ledger.ids import batch_transaction_id, key_transaction_id
 from ledger.principals import Principal
 from starter.api import problems
-from starter.api.models.fields import StrictBody
+from starter.api.models.fields import Answer, StrictBody
 from starter.api.models.problems import Problem
 from starter.api.models.transactions import TransactionBody, TransactionView
 from starter.api.services import ReadsTransactions, Services, UsesServices, WritesTransactions
@@ -37,7 +37,7 @@ class BatchBody(StrictBody):
     ]
 
 
-class BatchResult(BaseModel):
+class BatchResult(Answer):
     """What one of the transactions would have been answered with by itself."""
 
     status: int
@@ -48,7 +48,7 @@ class BatchResult(BaseModel):
     """Elsewhere."""
 
 
-class BatchView(BaseModel):
+class BatchView(Answer):
     """One result for each transaction, in their order."""
 
     results: list[BatchResult]

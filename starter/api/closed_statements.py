@@ -17,7 +17,7 @@ from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
 from starter.api import documents
 from starter.api.answers import answer
 from starter.api.documents import DOCUMENTED, refuse_pages
-from starter.api.models.fields import AmountText
+from starter.api.models.fields import AmountText, Answer
 from starter.api.models.statements import StatementView
 from starter.api.negotiation import format_asked
 from starter.api.services import ReadsAccounts, UsesServices
@@ -28,7 +28,7 @@ _AMOUNTS = ("opening_balance", "credited", "debited", "closing_balance")
 
 
 class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class StatementListQuery(_Query):
@@ -47,7 +47,7 @@ class StatementLinesQuery(_Query):
     format: DocumentFormat | None = Field(default=None, description="Instead of an Accept header. Other formats than JSON hold all lines.")
 
 
-class ClosedStatementView(BaseModel):
+class ClosedStatementView(Answer):
     """A closed statement: opening balance + credited - debited = closing balance. It never changes."""
 
     number: int
@@ -69,7 +69,7 @@ class ClosedStatementView(BaseModel):
         return cls(**{**statement.model_dump(exclude={"account_id", "currency"}), **_amounts(statement)})
 
 
-class CurrentStatementView(BaseModel):
+class CurrentStatementView(Answer):
     """What came after the last closed statement, as far as it has arrived: within seconds."""
 
     since: dt.datetime | None
@@ -86,7 +86,7 @@ class CurrentStatementView(BaseModel):
         return cls(**{**statement.model_dump(exclude={"account_id", "currency"}), **_amounts(statement)})
 
 
-class StatementListView(BaseModel):
+class StatementListView(Answer):
     """An account's statements, the newest first."""
 
     account_id: str
@@ -108,7 +108,7 @@ class StatementListView(BaseModel):
         )
 
 
-class ClosedStatementPage(BaseModel):
+class ClosedStatementPage(Answer):
     """A closed statement, and a page of its lines."""
 
     statement: ClosedStatementView

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from infra.kafka import asyncapi
 from ledger.errors import NotFoundError
 from ledger.event_types import EVENT_TYPES, EventType, schema_of
 from starter.api.answers import answer
+from starter.api.models.fields import Answer
 from starter.api.services import AnyHolder
 
 router = APIRouter(tags=["events"])
@@ -21,7 +21,7 @@ class SchemaResponse(JSONResponse):
     media_type = "application/schema+json"
 
 
-class EventTypeView(BaseModel):
+class EventTypeView(Answer):
     """A type of events."""
 
     type: str
@@ -45,7 +45,7 @@ class EventTypeView(BaseModel):
         )
 
 
-class EventTypesView(BaseModel):
+class EventTypesView(Answer):
     """All types of events."""
 
     event_types: list[EventTypeView]

@@ -25,10 +25,32 @@ _VALUES: Final[dict[str, Any]] = {
     "next_cursor": None,
     "cursor": None,
     "reason": None,
+    "base": "USD",
+    "quote": "EUR",
+    "rate": "0.861400000000",
+    "source": "ECB euro foreign exchange reference rates",
+    "leg": "debit",
+    "outcome": "posted",
 }
 _STATUSES: Final = {"AccountView": "active", "HoldView": "open", "StandingOrderView": "active"}
 _KINDS: Final = {"AccountBody": "current", "AccountView": "current"}
-REQUESTS: Final[dict[str, Any]] = {
+_LEG: Final = {
+    "leg": "debit",
+    "account_id": "AT611904300234573201",
+    "outcome": "posted",
+    "amount": "12.50",
+    "currency": "EUR",
+    "value_date": "2026-01-31",
+    "decided_at": _INSTANT,
+    "version": 7,
+    "ledger_balance_after": "487.50",
+    "available_balance_after": "987.50",
+}
+_CREDIT: Final = {name: value for name, value in _LEG.items() if name != "version" and not name.endswith("_after")} | {
+    "leg": "credit",
+    "account_id": "DE89370400440532013000",
+}
+WHOLE: Final[dict[str, Any]] = {
     "AccountBody": {"account_id": "AT611904300234573201", "currency": "EUR", "kind": "current", "overdraft_limit": "500.00"},
     "RulesBody": {"daily_limit": "1000.00", "maximum_balance": None},
     "TransactionBody": {
@@ -48,8 +70,22 @@ REQUESTS: Final[dict[str, Any]] = {
     "ReversalBody": {"amount": "2.50", "reference": "REFUND 17"},
     "HoldBody": {"account_id": "AT611904300234573201", "amount": "80.00", "currency": "EUR", "expires_at": "2999-01-31T12:00:00Z"},
     "CaptureBody": {"amount": "74.20", "creditor": "DE89370400440532013000"},
+    "TransactionView": {
+        "transaction_id": _UUID,
+        "status": "completed",
+        "legs": [_LEG, _CREDIT],
+        "kind": "transfer",
+        "debtor": "AT611904300234573201",
+        "creditor": "DE89370400440532013000",
+        "amount": "12.50",
+        "currency": "EUR",
+        "settlement": "cash",
+        "reference": "INVOICE 17",
+        "submitted_by": "teller",
+        "submitted_at": "2026-01-31T11:59:59.870000Z",
+    },
 }
-"""Bodies that show more than what must be given."""
+"""Bodies and answers that are shown otherwise than with what must be given, or with all that there may be."""
 
 
 def example_of(schema: dict[str, Any], schemas: dict[str, Any], *, name: str = "", within: str = "") -> Any:  # noqa: ANN401  JSON
@@ -64,7 +100,7 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], *, name: str = "
     reference = schema.get("$ref")
     if reference is not None:
         model = reference.rpartition("/")[2]
-        return REQUESTS.get(model) or example_of(schemas[model], schemas, name=name, within=model)
+        return WHOLE.get(model) or example_of(schemas[model], schemas, name=name, within=model)
     for part in ("anyOf", "oneOf", "allOf"):
         if part in schema:
             chosen = next((each for each in schema[part] if each.get("type") != "null"), schema[part][0])

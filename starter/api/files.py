@@ -31,7 +31,7 @@ MAX_PAGE_LINES: Final = 1_000
 _REPORT_IN_MEMORY_BYTES: Final = 1024 * 1024
 _PART_BYTES: Final = 64 * 1024
 _NOT_FOUND: Final = answer(404, "The tenant has no such file.")
-_ENDED: Final = answer(409, "The file is over.")
+_ENDED: Final = answer(409, "The file is over (`file-ended`).")
 _CONTENT: Final = {
     "required": True,
     "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in ("text/csv", "application/xml")},
@@ -39,7 +39,7 @@ _CONTENT: Final = {
 
 
 class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class NewFileQuery(_Query):
@@ -72,7 +72,7 @@ class OutcomeQuery(_Query):
 class FileChangeBody(BaseModel):
     """Why a file is paused, resumed or cancelled; recorded with who does it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
 

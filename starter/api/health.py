@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
 
 from ledger.errors import UnavailableError
+from starter.api.models.fields import Answer
 from starter.api.problems import RETRY_AFTER_SECONDS
 from starter.api.services import UsesServices
 
@@ -23,13 +23,13 @@ _PING_SECONDS: Final = 5.0
 """Whoever asks does not wait longer; a part that answers later is not ready."""
 
 
-class Liveness(BaseModel):
+class Liveness(Answer):
     """The process is there."""
 
     status: Literal["alive"] = "alive"
 
 
-class Readiness(BaseModel):
+class Readiness(Answer):
     """What the process needs, and whether it has it."""
 
     status: Literal["ready", "not ready"]

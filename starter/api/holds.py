@@ -31,7 +31,7 @@ _NOT_FOUND: Final = answer(404, "The tenant has no such hold.")
     responses={
         200: {"model": HoldView, "description": "It was decided before, with the same content.", "headers": LOCATION},
         201: {"description": "It is decided: open, or refused for a reason.", "headers": LOCATION},
-        409: {"description": "The hold_id was used before with other content."},
+        409: {"description": "The hold_id was used before with other content (`hold-conflict`)."},
     },
 )
 async def authorise(
@@ -73,7 +73,7 @@ async def read_hold(hold_id: str, services: UsesServices, principal: ReadsTransa
     return HoldView.of(await _hold(hold_id, services, principal))
 
 
-@router.post("/{hold_id}/void", responses=_NOT_FOUND | answer(409, "It was captured or refused, or has expired."))
+@router.post("/{hold_id}/void", responses=_NOT_FOUND | answer(409, "It was captured or refused, or has expired (`hold-not-voidable`)."))
 async def void(hold_id: str, services: UsesServices, principal: WritesHolds) -> HoldView:
     """Release what an open hold still holds. Voiding it twice changes nothing."""
     return HoldView.of(
@@ -84,7 +84,11 @@ async def void(hold_id: str, services: UsesServices, principal: WritesHolds) -> 
 @router.post(
     "/{hold_id}/capture",
     status_code=HTTPStatus.ACCEPTED,
-    responses={**ANSWERS, **_NOT_FOUND, 409: {"description": "The transaction_id was used before with other content."}},
+    responses={
+        **ANSWERS,
+        **_NOT_FOUND,
+        409: {"description": "The transaction_id was used before with other content (`transaction-conflict`)."},
+    },
 )
 async def capture(
     hold_id: str,

@@ -19,7 +19,7 @@ from starter.api.services import Administers, UsesServices
 router = APIRouter(tags=["administration"])
 
 _NOT_FOUND: Final = answer(404, "The tenant has no such key.")
-_MAY_NOT_GIVE: Final = answer(403, "The key lacks the scope `admin`, or a scope that the other key has, or is to have.")
+_MAY_NOT_GIVE: Final = answer(403, "The key lacks the scope `admin`, or a scope that the other key has, or is to have (`missing-scope`).")
 
 
 @router.get("/v1/keys")
@@ -53,7 +53,7 @@ async def read_key(key_id: str, services: UsesServices, principal: Administers) 
 @router.post(
     "/v1/keys/{key_id}/rotate",
     status_code=HTTPStatus.CREATED,
-    responses=_MAY_NOT_GIVE | _NOT_FOUND | answer(409, "The key is revoked, or has expired."),
+    responses=_MAY_NOT_GIVE | _NOT_FOUND | answer(409, "The key is revoked, or has expired (`key-not-valid`)."),
 )
 async def rotate_key(key_id: str, services: UsesServices, principal: Administers, body: RotationBody | None = None) -> MadeKeyView:
     """Make a key for the same principal, with the same scopes, which is shown this once. The old one ends after the overlap."""

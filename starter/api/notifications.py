@@ -13,7 +13,7 @@ from ledger.ids import parse_transaction_id
 from ledger.money import Money
 from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
-from starter.api.models.fields import AccountId, Amount, AmountText, Currency, Reason, Text
+from starter.api.models.fields import AccountId, Amount, AmountText, Answer, Currency, Reason, Text
 from starter.api.services import ReadsNotifications, UsesServices, WritesNotifications
 from starter.api.standing_orders import LocalTime
 from starter.notifications import MAX_PAGE_MESSAGES, WebhookWish
@@ -25,7 +25,7 @@ _NO_PREFERENCES = answer(404, "The customer has no preferences.")
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class WebhookBody(_Body):
@@ -79,7 +79,7 @@ class MessagesQuery(_Body):
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
-class WebhookView(BaseModel):
+class WebhookView(Answer):
     """Where webhooks go."""
 
     url: str
@@ -89,7 +89,7 @@ class WebhookView(BaseModel):
     """Where this call has made it; it can't be had again."""
 
 
-class QuietHoursView(BaseModel):
+class QuietHoursView(Answer):
     """A part of each day in which messages wait."""
 
     start: str
@@ -97,7 +97,7 @@ class QuietHoursView(BaseModel):
     time_zone: str
 
 
-class PreferencesView(BaseModel):
+class PreferencesView(Answer):
     """What a customer is told, and how."""
 
     customer_id: str
@@ -139,7 +139,7 @@ class MessageView(StoredMessage):
         return cls(**message.model_dump())
 
 
-class MessagesView(BaseModel):
+class MessagesView(Answer):
     """A page of messages, the oldest first."""
 
     notifications: list[MessageView]
@@ -189,7 +189,7 @@ async def list_messages(query: Annotated[MessagesQuery, Query()], services: Uses
 
 @router.post(
     "/v1/notifications/{message_id}/replay",
-    responses=answer(404, "The tenant has no such message.") | answer(409, "The message is not dead."),
+    responses=answer(404, "The tenant has no such message.") | answer(409, "The message is not dead (`message-not-dead`)."),
 )
 async def replay(message_id: str, body: ReplayBody, services: UsesServices, principal: WritesNotifications) -> MessageView:
     """Have a dead message sent again, under the same id. Who asked for it, and why, is recorded."""

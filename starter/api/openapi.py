@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from starter.api.examples import example_of
+from starter.api.meanings import describe, meaning_of
 from starter.api.models.problems import Problem, WrongField
 from starter.api.problem_codes import PROBLEM_PAGES
 from starter.api.problem_codes import example_of as problem_example
@@ -83,6 +84,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         for name, model in _SCHEMAS.items():
             schemas[name] = {key: value for key, value in model.model_json_schema(ref_template=_REFERENCE).items() if key != "$defs"}
+        for name, schema in schemas.items():
+            describe(schema.get("properties", {}), within=name)
         for operations in made["paths"].values():
             for operation in operations.values():
                 _describe_parameters(operation)
@@ -127,12 +130,24 @@ _PARAMETER_EXAMPLES: Final = {
 }
 
 
+_PARAMETER_MEANINGS: Final = {
+    "code": "The problem's code.",
+    "name": "The type's name.",
+    "status": "Those that stand so.",
+    "kind": "Those of this kind.",
+    "currency": "Those in this currency.",
+    "reference": "Those with exactly this reference.",
+}
+
+
 def _describe_parameters(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         place, name = parameter["in"], parameter["name"].lower()
         known = _PARAMETERS.get((place, name))
         if known is not None:
             parameter["schema"] = known | {"title": parameter["schema"].get("title", name)}
+        if not parameter.get("description"):
+            parameter["description"] = _PARAMETER_MEANINGS.get(name) or meaning_of(name)
         if (name in _PARAMETER_EXAMPLES and place != "query") or parameter.get("required"):
             parameter["example"] = _PARAMETER_EXAMPLES.get(name) or example_of(parameter["schema"], {}, name=name)
 
@@ -144,10 +159,16 @@ def _give_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         for media_type, media in response.get("content", {}).items():
             if media_type == MEDIA_TYPE:
-                codes = [code for code, page in PROBLEM_PAGES.items() if page.status.value == int(status)]
+                codes = problem_codes_of(int(status), response["description"])
                 media["examples"] = {code: {"summary": PROBLEM_PAGES[code].title, "value": problem_example(code)} for code in codes}
             elif media.get("schema"):
                 media["example"] = example_of(media["schema"], schemas)
+
+
+def problem_codes_of(status: int, description: str) -> list[str]:
+    """The codes of problems that an answer may have: those that its description names, else all of its status."""
+    codes = [code for code, page in PROBLEM_PAGES.items() if page.status.value == status]
+    return [code for code in codes if f"`{code}`" in description] or codes
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:

@@ -149,6 +149,13 @@ PROBLEM_PAGES: Final = {
         "Enter a new one.",
         "the standing order is cancelled",
     ),
+    "key-not-valid": ProblemPage(
+        HTTPStatus.CONFLICT,
+        "The key is valid no more",
+        "A key that is revoked or has expired has no successor. Nothing was done.",
+        "Make a new key.",
+        "key 7bc2059daac85020 is revoked, and can't be rotated; create a new one",
+    ),
     "message-not-dead": ProblemPage(
         HTTPStatus.CONFLICT,
         "The message is not dead",

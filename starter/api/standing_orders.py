@@ -28,7 +28,18 @@ from ledger.standing_orders import (
     dues_after,
 )
 from starter.api.answers import LOCATION, answer
-from starter.api.models.fields import AccountId, Amount, AmountText, CalendarDate, Currency, Reference, RemittanceInformation, Text, Uuid
+from starter.api.models.fields import (
+    AccountId,
+    Amount,
+    AmountText,
+    Answer,
+    CalendarDate,
+    Currency,
+    Reference,
+    RemittanceInformation,
+    Text,
+    Uuid,
+)
 from starter.api.models.transactions import ReasonView
 from starter.api.services import ReadsTransactions, UsesServices, WritesStandingOrders
 from starter.api.transactions import IdempotencyKey, bound_id, check_key
@@ -39,7 +50,7 @@ router = APIRouter(prefix="/v1/standing-orders", tags=["standing orders"])
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _NEXT_SHOWN: Final = 5
 _NOT_FOUND: Final = answer(404, "The tenant has no such standing order.")
-_ENDED: Final = answer(409, "The standing order has ended.")
+_ENDED: Final = answer(409, "The standing order has ended (`standing-order-ended`).")
 
 
 def _local_time(value: object) -> dt.time:
@@ -58,7 +69,7 @@ LocalTime = Annotated[
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ScheduleBody(_Body):
@@ -116,7 +127,7 @@ class OrdersQuery(_Body):
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
-class ScheduleView(BaseModel):
+class ScheduleView(Answer):
     """When a standing order is due."""
 
     frequency: Frequency
@@ -130,21 +141,21 @@ class ScheduleView(BaseModel):
     holidays: Holidays
 
 
-class RetryView(BaseModel):
+class RetryView(Answer):
     """How a refused transaction is tried again; hours."""
 
     retry_until: int
     every: int
 
 
-class DueView(BaseModel):
+class DueView(Answer):
     """A due date to come."""
 
     due_date: dt.date
     at: dt.datetime
 
 
-class RunView(BaseModel):
+class RunView(Answer):
     """One attempt at one due date."""
 
     due_date: dt.date
@@ -167,7 +178,7 @@ class RunView(BaseModel):
         )
 
 
-class StandingOrderView(BaseModel):
+class StandingOrderView(Answer):
     """A standing order as it stands."""
 
     order_id: str
@@ -205,7 +216,7 @@ class StandingOrderView(BaseModel):
         )
 
 
-class StandingOrdersView(BaseModel):
+class StandingOrdersView(Answer):
     """A page of standing orders, the oldest first."""
 
     orders: list[StandingOrderView]
@@ -225,7 +236,7 @@ def _refusal_view(on_refusal: OnRefusal) -> Literal["skip", "stop"] | RetryView:
     responses={
         200: {"model": StandingOrderView, "description": "It was entered before, with the same content.", "headers": LOCATION},
         201: {"description": "It is entered, and carried out from now on.", "headers": LOCATION},
-        409: {"description": "The order_id was used before with other content."},
+        409: {"description": "The order_id was used before with other content (`standing-order-conflict`)."},
     },
 )
 async def create(

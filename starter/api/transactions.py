@@ -50,11 +50,16 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 _COMMANDED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": TransactionView, "description": "It is final.", "headers": LOCATION},
     202: {"model": TransactionView, "description": "It goes on, or is parked again; look it up at Location.", "headers": LOCATION},
-    403: {"description": "The key lacks the scope `standard`, or the workers trust no secret of this API."},
+    403: {
+        "description": "The key lacks the scope `transactions:operate` (`missing-scope`), or the workers trust no secret of this API "
+        "(`unauthenticated-command`)."
+    },
     404: {"description": "The tenant has no such transaction."},
-    409: {"description": "The transaction is not parked, or is parked where this can't mend it."},
+    409: {"description": "It is not parked (`transaction-not-parked`), or is parked where this can't mend it (`action-not-possible`)."},
 }
-_MAY_OVERRIDE: Final = answer(403, "The key lacks the scope `transactions:write`; or `transactions:override`, where there is an override.")
+_MAY_OVERRIDE: Final = answer(
+    403, "The key lacks the scope `transactions:write`, or, where there is an override, `transactions:override` (`missing-scope`)."
+)
 IdempotencyKey = Annotated[str | None, Header(description="A request with the same key and body joins the first one.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when final, after N seconds at most (RFC 7240).")]
 _NEEDS_A_DEBTOR: Final = "must be left out: it concerns a debtor, and there is none"
@@ -68,7 +73,11 @@ _LATER_FIELDS: Final = {
 @router.post(
     "",
     status_code=HTTPStatus.ACCEPTED,
-    responses={**ANSWERS, **_MAY_OVERRIDE, 409: {"description": "The transaction_id was used before with other content."}},
+    responses={
+        **ANSWERS,
+        **_MAY_OVERRIDE,
+        409: {"description": "The transaction_id was used before with other content (`transaction-conflict`)."},
+    },
 )
 async def submit(
     body: TransactionBody,
@@ -89,7 +98,11 @@ async def submit(
         **ANSWERS,
         **_MAY_OVERRIDE,
         404: {"description": "The tenant has no such transaction."},
-        409: {"description": "The transaction is still under way, or the reversal's transaction_id was used before with other content."},
+        409: {
+            "description": "The transaction is still under way (`transaction-not-final`), is no longer parked (`transaction-not-parked`) "
+            "or is where this can't mend it (`action-not-possible`), or the reversal's transaction_id was used before with other content "
+            "(`transaction-conflict`)."
+        },
     },
 )
 async def reverse(

@@ -32,7 +32,7 @@ API_WAIT_SECONDS: Final = 30
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ApiUrl = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_URL", help="The API; unless given, that of the stack in $CASAFLOW_HOME.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="Its key; unless given, that of the stack.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="CASAFLOW_API_KEY", help="The API's key; unless given, that of the stack.")]
 
 
 def api_client(url: str | None, key: str | None, *, connections: int = 8, on_wait: Callable[[str], None] | None = None) -> AsyncClient:

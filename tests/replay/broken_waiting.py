@@ -1,4 +1,4 @@
-"""Changes that break holds and standing orders that run, as somebody might make them in good faith."""
+"""Changes that break holds, standing orders and payment files that run, as somebody might make them in good faith."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from temporalio import workflow
 
 from activities.standing_orders import DueTransaction
 from ledger.holds import Hold
+from ledger.payment_files import FileKey, FileProgress
 from ledger.results import TransactionResult
 from ledger.standing_orders import OrderKey
 from workflows.hold import HoldInstruction, HoldWorkflow
+from workflows.payment_file import PaymentFileWorkflow
 from workflows.standing_order import OrderRunOutcome, StandingOrderWorkflow
 
 
@@ -38,3 +40,15 @@ class ForgetsToRecord(StandingOrderWorkflow):
 
     async def _record(self, due: DueTransaction, result: TransactionResult) -> None:  # noqa: ARG002  as the real one
         return
+
+
+@workflow.defn(name="PaymentFileWorkflow")
+class ShowsNothing(PaymentFileWorkflow):
+    """No search attributes any more."""
+
+    @workflow.run
+    async def run(self, key: FileKey) -> FileProgress:
+        return await super().run(key)
+
+    def _show(self, progress: FileProgress) -> None:
+        self._progress = progress

@@ -1,4 +1,4 @@
-"""Record histories of holds and standing orders: ``python -m tests.replay.record_waiting [--replace] [--all | NAME ...]``.
+"""Record histories of holds, standing orders and payment files: ``python -m tests.replay.record_waiting [--replace] [--all | NAME ...]``.
 
 As :mod:`tests.replay.record`, which is for transactions.
 """

@@ -25,7 +25,7 @@ A transaction that runs while this change is deployed is replayed by the new cod
 - keep what was: `if workflow.patched("what-changed"): <new> else: <old>` in workflows/, until no older transaction can be running; or
 - leave running transactions to the old code: deploy this as a new worker version (`deployment_config`, pinned), beside the old one.
 Then record the new way beside the old one, on a running stack (`casaflow up`): `python -m tests.replay.record NAME`, or
-`python -m tests.replay.record_waiting NAME` for a hold or a standing order.
+`python -m tests.replay.record_waiting NAME` for a hold, a standing order or a payment file.
 `--replace` takes the old recordings away. Use it only once no transaction older than the change can be running, never to make this pass."""
 
 

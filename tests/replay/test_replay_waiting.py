@@ -1,4 +1,4 @@
-"""Recorded histories of holds and standing orders still replay with the workflows as they are now."""
+"""Recorded histories of holds, standing orders and payment files still replay with the workflows as they are now."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from ledger.holds import Hold
-from tests.replay.broken_waiting import ExpiresWithoutPublishing, ForgetsToRecord
+from ledger.payment_files import FileProgress
+from tests.replay.broken_waiting import ExpiresWithoutPublishing, ForgetsToRecord, ShowsNothing
 from tests.replay.recordings import IDENTITY, NoLongerReplaysError, load, recordings, replay, scenario_of, texts
 from tests.replay.waiting_scenarios import FOLDERS, WAITING_SCENARIOS, folder_of
 from workflows.hold import HoldWorkflow
+from workflows.payment_file import PaymentFileWorkflow
 from workflows.standing_order import OrderRunOutcome, StandingOrderWorkflow
 
+_ANSWERS = {HoldWorkflow: Hold, StandingOrderWorkflow: OrderRunOutcome, PaymentFileWorkflow: FileProgress}
 RECORDED = [
     pytest.param(kind, recording, id=f"{folder.name}-{recording.stem}")
     for kind, folder in FOLDERS.items()
@@ -28,7 +31,7 @@ async def test_what_runs_survives_the_deployment_of_this_code(kind: type, record
     await replay(recording, kind)
 
 
-def test_each_way_that_a_hold_or_an_order_may_go_is_recorded() -> None:
+def test_each_way_that_a_hold_an_order_or_a_file_may_go_is_recorded() -> None:
     found = {(folder, scenario_of(recording)) for folder in FOLDERS.values() for recording in recordings(folder)}
     assert found == {(folder_of(scenario), name) for name, scenario in WAITING_SCENARIOS.items()}
 
@@ -38,9 +41,9 @@ async def test_a_recording_ends_as_its_name_says(kind: type, recording: Path) ->
     last = load(recording).events[-1]
     status: str | None = None
     if last.HasField("workflow_execution_completed_event_attributes"):
-        answer = Hold if kind is HoldWorkflow else OrderRunOutcome
-        (result,) = await pydantic_data_converter.decode(last.workflow_execution_completed_event_attributes.result.payloads, [answer])
-        if isinstance(result, Hold):
+        payloads = last.workflow_execution_completed_event_attributes.result.payloads
+        (result,) = await pydantic_data_converter.decode(payloads, [_ANSWERS[kind]])
+        if isinstance(result, Hold | FileProgress):
             status = result.status.value
         elif isinstance(result, OrderRunOutcome) and result.result is not None:
             status = result.result.status.value
@@ -52,6 +55,7 @@ async def test_a_recording_ends_as_its_name_says(kind: type, recording: Path) ->
     [
         (ExpiresWithoutPublishing, FOLDERS[HoldWorkflow] / "expired.json"),
         (ForgetsToRecord, FOLDERS[StandingOrderWorkflow] / "completed.json"),
+        (ShowsNothing, FOLDERS[PaymentFileWorkflow] / "completed-after-a-pause.json"),
     ],
 )
 async def test_a_change_that_breaks_what_runs_is_found(broken: type, recording: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is recorded of holds and standing orders: one scenario for each way that they may go, played on real servers."""
+"""What is recorded of holds, standing orders and payment files: one scenario for each way that they may go, played on real servers."""
 
 from __future__ import annotations
 
@@ -47,15 +47,21 @@ from ledger.standing_orders import (
 from ledger.standing_orders import RunKey as Run
 from starter.submit import TemporalConnection, TransactionStarter
 from tests.replay.bank import REFUSES, Troubles
+from tests.replay.file_scenarios import FILE_PLAYS
 from tests.replay.recordings import HISTORIES, IDENTITY
 from tests.unit.ledger.builders import request
 from tests.workflow.conftest import eventually
 from worker import transaction_worker
 from workflows import visibility
 from workflows.hold import HoldInstruction, HoldWorkflow
+from workflows.payment_file import PaymentFileWorkflow
 from workflows.standing_order import StandingOrderWorkflow
 
-FOLDERS = {HoldWorkflow: HISTORIES / "holds", StandingOrderWorkflow: HISTORIES / "standing-orders"}
+FOLDERS = {
+    HoldWorkflow: HISTORIES / "holds",
+    StandingOrderWorkflow: HISTORIES / "standing-orders",
+    PaymentFileWorkflow: HISTORIES / "files",
+}
 SECRET = b"the secret of the recorder of histories"
 LOCAL_AND_ORDINARY = 4
 """Refusals that outlast the local attempts, and the first ordinary ones."""
@@ -188,7 +194,7 @@ class WaitingBank:
 
 @dataclass(frozen=True)
 class WaitingScenario:
-    """How a workflow is played, and the status of the hold, or of the transaction, that it must have ended with; None: none."""
+    """How a workflow is played, and the status of the hold, the transaction or the file that it must have ended with; None: none."""
 
     workflow: type
     play: Callable[[WaitingBank], Awaitable[Handle]]
@@ -314,6 +320,7 @@ WAITING_SCENARIOS = {
     "rejected-and-cancelled-before-the-next-attempt": WaitingScenario(StandingOrderWorkflow, _order_retried, None),
     "nothing-due": WaitingScenario(StandingOrderWorkflow, _order_not_due, None),
     "completed-by-a-transaction-that-was-there": WaitingScenario(StandingOrderWorkflow, _order_joined, "completed"),
+    **{name: WaitingScenario(PaymentFileWorkflow, play, status) for name, (play, status) in FILE_PLAYS.items()},
 }
 """By the name of the recording."""
 

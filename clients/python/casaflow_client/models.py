@@ -18,17 +18,53 @@ class Account(Model):
     """
 
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     kind: str
+    """
+    `current` or `savings`.
+    """
     status: str
+    """
+    How it stands.
+    """
     overdraft_limit: Decimal
+    """
+    How far below zero the ledger balance may go.
+    """
     minimum_balance: Decimal
+    """
+    What a debit must leave available.
+    """
     maximum_balance: Decimal | None
+    """
+    What a credit may bring the ledger balance to; null: no limit.
+    """
     transaction_limit: Decimal | None
+    """
+    What one debit may take; null: no limit.
+    """
     daily_limit: Decimal | None
+    """
+    What the debits and holds of one day may take together; null: no limit.
+    """
     monthly_limit: Decimal | None
+    """
+    What the debits and holds of one calendar month may take together; null: no limit.
+    """
     time_zone: str
+    """
+    IANA name; days and months of the limits begin at its midnight.
+    """
     opened_at: AwareDatetime
+    """
+    When the account was opened.
+    """
 
 
 class AccountKind(RootModel[Literal["current", "savings", "internal"]]):
@@ -45,20 +81,44 @@ class AccountRequest(Model):
 
     overdraft_limit: Decimal | None = Decimal("0")
     """
-    In major units.
+    How far below zero the ledger balance may go.
     """
     minimum_balance: Decimal | None = Decimal("0")
     """
-    In major units.
+    What a debit must leave available.
     """
     maximum_balance: Decimal | None = None
+    """
+    What a credit may bring the ledger balance to.
+    """
     transaction_limit: Decimal | None = None
+    """
+    What one debit may take.
+    """
     daily_limit: Decimal | None = None
+    """
+    What the debits and holds of one day may take together.
+    """
     monthly_limit: Decimal | None = None
+    """
+    What the debits and holds of one calendar month may take together.
+    """
     time_zone: str | None = "UTC"
+    """
+    IANA name; days and months of the limits begin at its midnight.
+    """
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     kind: Literal["current", "savings"] | None = "current"
+    """
+    `current` or `savings`.
+    """
 
 
 class AccountStatus(RootModel[Literal["active", "debit-frozen", "credit-frozen", "frozen", "dormant", "closed"]]):
@@ -74,7 +134,13 @@ class Accounts(Model):
     """
 
     next_cursor: str | None
+    """
+    Of the next page; null: there is no more now. A page may be short, or empty, and still have one.
+    """
     accounts: list[Account]
+    """
+    The accounts of this page.
+    """
 
 
 class AdministrativeAct(Model):
@@ -83,14 +149,41 @@ class AdministrativeAct(Model):
     """
 
     act_id: str
+    """
+    The act's id.
+    """
     at: AwareDatetime
+    """
+    When it was.
+    """
     tenant: str | None
+    """
+    None: of the servers, which all tenants share.
+    """
     by: str
+    """
+    The principal; of a command on a server ``cli:`` and the user there.
+    """
     key_id: str | None
+    """
+    Of the API key; of a token ``token:`` and its id. None: neither was used, or the act's table has none.
+    """
     address: str | None
+    """
+    Where it came from; None: the act's table has none.
+    """
     action: str
+    """
+    ``key.created``, ``account.changed``, ``transaction.approve``…
+    """
     subject: str
+    """
+    What it was done to: ``account DE02…``.
+    """
     detail: dict[str, Any]
+    """
+    What else is known: before and after, a reason. Without secrets.
+    """
 
 
 class Amount(Model):
@@ -114,15 +207,45 @@ class Balance(Model):
     """
 
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     ledger: Decimal
+    """
+    All credits minus all debits.
+    """
     held: Decimal | None = None
+    """
+    Only of the balance now, as is what is available.
+    """
     available: Decimal | None = None
+    """
+    What the next debit may take: ledger - held + overdraft limit.
+    """
     offline: Decimal
+    """
+    All credits.
+    """
     online: Decimal
+    """
+    All debits.
+    """
     as_of: AwareDatetime
+    """
+    Entries booked then or before count.
+    """
     value_date: date | None = None
+    """
+    Where it was asked for: of those, the entries with this value date or an earlier one count.
+    """
     settled: bool | None = None
+    """
+    Where an instant was asked for: whether no late commit can change the answer any more.
+    """
 
 
 class CaptureRequest(Model):
@@ -131,7 +254,13 @@ class CaptureRequest(Model):
     """
 
     transaction_id: UUID | None = None
+    """
+    The transaction's id, a UUID.
+    """
     creditor: str | None = None
+    """
+    The account that gets the money.
+    """
     amount: Decimal | None = None
     """
     A part, in the currency of the hold.
@@ -141,10 +270,25 @@ class CaptureRequest(Model):
     Release what is left afterwards; false: keep it for further captures.
     """
     settlement: Literal["cash", "clearing"] | None = "cash"
+    """
+    The bank's account on the other side of a deposit or withdrawal: `cash`, or `clearing` for another bank's payment.
+    """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
     remittance_information: str | None = None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
     value_date: date | None = None
+    """
+    From this date on it counts for balances by value date; the booking date unless given.
+    """
     metadata: Annotated[dict[str, str] | None, Field(max_length=50)] = None
+    """
+    Names and values of the caller's own, kept with the transaction and told in its events.
+    """
 
 
 class ChangeRequest(Model):
@@ -153,6 +297,9 @@ class ChangeRequest(Model):
     """
 
     reason: str | None = None
+    """
+    Why; recorded with who says so.
+    """
 
 
 class ClosedStatement(Model):
@@ -161,14 +308,41 @@ class ClosedStatement(Model):
     """
 
     number: int
+    """
+    Counted from 1 for each account, without a gap; a period in which nothing was booked has no statement.
+    """
     since: AwareDatetime
+    """
+    Lines booked then or later.
+    """
     until: AwareDatetime
+    """
+    Lines booked before this instant.
+    """
     opening_balance: Decimal
+    """
+    Ledger balance before the first line.
+    """
     credited: Decimal
+    """
+    Sum of the credits.
+    """
     debited: Decimal
+    """
+    Sum of the debits.
+    """
     closing_balance: Decimal
+    """
+    Ledger balance after the last line.
+    """
     lines: int
+    """
+    How many lines there are.
+    """
     closed_at: AwareDatetime
+    """
+    When it was closed.
+    """
 
 
 class Conversion(Model):
@@ -177,15 +351,45 @@ class Conversion(Model):
     """
 
     quote_id: str
+    """
+    The rate's id, which follows from its content.
+    """
     base: str
+    """
+    Currency that is sold.
+    """
     quote: str
+    """
+    Currency that is bought.
+    """
     rate: Decimal
+    """
+    How much of `quote` one unit of `base` buys.
+    """
     source: str
+    """
+    Where the rate is from.
+    """
     as_of: date
+    """
+    The day that the rate is of.
+    """
     source_amount: Decimal
+    """
+    What was converted, in `base`.
+    """
     target_amount: Decimal
+    """
+    What came of it, in `quote`.
+    """
     rounding: str
+    """
+    How the amount was rounded.
+    """
     residual: Decimal
+    """
+    Exact result minus target amount, in major units of the target's currency.
+    """
 
 
 class Creditor(Model):
@@ -194,7 +398,13 @@ class Creditor(Model):
     """
 
     creditor: str
+    """
+    The account that gets the money.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
 
 
 class CreditorRequest(Model):
@@ -203,6 +413,9 @@ class CreditorRequest(Model):
     """
 
     creditor: str
+    """
+    The account that gets the money.
+    """
     amount: Decimal
     """
     In major units.
@@ -215,11 +428,29 @@ class CurrentStatement(Model):
     """
 
     since: AwareDatetime | None
+    """
+    The end of the last closed statement; null: there is none.
+    """
     opening_balance: Decimal
+    """
+    Ledger balance before the first line.
+    """
     credited: Decimal
+    """
+    Sum of the credits.
+    """
     debited: Decimal
+    """
+    Sum of the debits.
+    """
     closing_balance: Decimal
+    """
+    Ledger balance after the last line.
+    """
     lines: int
+    """
+    How many lines there are.
+    """
 
 
 class Debtor(Model):
@@ -228,7 +459,13 @@ class Debtor(Model):
     """
 
     debtor: str
+    """
+    The account that pays.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
 
 
 class DecisionRequest(Model):
@@ -237,6 +474,9 @@ class DecisionRequest(Model):
     """
 
     reason: str | None = None
+    """
+    Why; recorded with who says so.
+    """
 
 
 class DocumentFormat(RootModel[Literal["json", "csv", "pdf", "camt.053"]]):
@@ -252,7 +492,13 @@ class Due(Model):
     """
 
     due_date: date
+    """
+    The date by the order's schedule, moved to a business day.
+    """
     at: AwareDatetime
+    """
+    The instant at which it is carried out.
+    """
 
 
 class EndedSecond(Model):
@@ -261,11 +507,29 @@ class EndedSecond(Model):
     """
 
     at: AwareDatetime
+    """
+    Its beginning.
+    """
     completed: int
+    """
+    Transactions that completed.
+    """
     rejected: int
+    """
+    Transactions that were rejected.
+    """
     reversed: int
+    """
+    Transactions whose posted legs were compensated.
+    """
     latency_p50_ms: float | None
+    """
+    From submission to outcome: half of them took so long at most.
+    """
     latency_p95_ms: float | None
+    """
+    19 of 20 transactions were final after so many milliseconds.
+    """
 
 
 class EntryTotal(Model):
@@ -274,14 +538,41 @@ class EntryTotal(Model):
     """
 
     at: AwareDatetime
+    """
+    When the hour or day begins.
+    """
     currency: str | None = None
+    """
+    Of the accounts.
+    """
     kind: str | None = None
+    """
+    Of their transactions.
+    """
     leg: str | None = None
+    """
+    Which side of the transaction: `debit`, `credit`, `fee`, `compensation` and so on.
+    """
     direction: str | None = None
+    """
+    credit or debit, seen from the account.
+    """
     band: str | None = None
+    """
+    Within which powers of ten the amount lies, in major units.
+    """
     balance_band: str | None = None
+    """
+    As band, of the account's ledger balance after a debit, or overdrawn; null for credits, which read no balance.
+    """
     entries: int
+    """
+    Posted legs.
+    """
     amount: Amount | None = None
+    """
+    What was posted, in all; with the dimension currency only.
+    """
 
 
 class EventType(Model):
@@ -290,10 +581,25 @@ class EventType(Model):
     """
 
     type: str
+    """
+    What the header `ce_type` says.
+    """
     topic: str
+    """
+    The topic that it comes on.
+    """
     key: str
+    """
+    What the record's key is made of.
+    """
     description: str
+    """
+    What it tells.
+    """
     data_schema: str
+    """
+    Where the JSON Schema of its data is.
+    """
 
 
 class EventTypes(Model):
@@ -302,6 +608,9 @@ class EventTypes(Model):
     """
 
     event_types: list[EventType]
+    """
+    The types.
+    """
 
 
 class FileChangeRequest(Model):
@@ -310,6 +619,9 @@ class FileChangeRequest(Model):
     """
 
     reason: str | None = None
+    """
+    Why; recorded with who says so.
+    """
 
 
 class FileProblem(Model):
@@ -318,9 +630,21 @@ class FileProblem(Model):
     """
 
     place: str
+    """
+    `line 7`, an XPath, or `file`.
+    """
     field: str
+    """
+    The field that breaks a rule, as a path.
+    """
     value: str
+    """
+    What was given; long values are cut.
+    """
     rule: str
+    """
+    The rule that it breaks.
+    """
 
 
 class FileReason(Model):
@@ -329,7 +653,13 @@ class FileReason(Model):
     """
 
     code: str
+    """
+    Stable; for programs.
+    """
     detail: str
+    """
+    In words, for people.
+    """
 
 
 class FreezeRequest(Model):
@@ -338,6 +668,9 @@ class FreezeRequest(Model):
     """
 
     side: Literal["debits", "credits", "both"] | None = "both"
+    """
+    What is refused from now on.
+    """
 
 
 class GroupLag(Model):
@@ -346,10 +679,25 @@ class GroupLag(Model):
     """
 
     group: str
+    """
+    The consumer group.
+    """
     records: int
+    """
+    On its topics, and not applied yet.
+    """
     failed: int | None = 0
+    """
+    Events that it could not handle, and that nobody has replayed or skipped.
+    """
     waiting: int | None = 0
+    """
+    Events that wait behind one of these.
+    """
     unreadable: int | None = 0
+    """
+    Records that are no events.
+    """
 
 
 class HoldRequest(Model):
@@ -358,14 +706,29 @@ class HoldRequest(Model):
     """
 
     hold_id: UUID | None = None
+    """
+    The hold's id.
+    """
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     amount: Decimal
     """
     In major units.
     """
     currency: str
+    """
+    ISO 4217 code.
+    """
     expires_at: AwareDatetime
+    """
+    From then on it holds nothing.
+    """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
 
 
 class HoldStatus(RootModel[Literal["open", "captured", "voided", "expired", "refused"]]):
@@ -381,15 +744,45 @@ class Key(Model):
     """
 
     key_id: str
+    """
+    The key's id, which is no secret.
+    """
     principal: str
+    """
+    The name that its transactions are recorded under.
+    """
     scopes: list[str]
+    """
+    What it may do.
+    """
     state: str
+    """
+    `valid`, `revoked` or `expired`.
+    """
     created_at: AwareDatetime
+    """
+    When it was made.
+    """
     created_by: str | None
+    """
+    The principal who made it.
+    """
     expires_at: AwareDatetime | None
+    """
+    When it ends by itself.
+    """
     revoked_at: AwareDatetime | None
+    """
+    When it was revoked; null: it wasn't.
+    """
     last_used_at: AwareDatetime | None
+    """
+    To the minute or so.
+    """
     rotated_from: str | None
+    """
+    The key in whose place this one was made.
+    """
 
 
 class Keys(Model):
@@ -398,7 +791,13 @@ class Keys(Model):
     """
 
     keys: list[Key]
+    """
+    The keys of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null: there are no older ones.
+    """
 
 
 class Liveness(Model):
@@ -407,6 +806,9 @@ class Liveness(Model):
     """
 
     status: Literal["alive"] = "alive"
+    """
+    How it stands.
+    """
 
 
 class MadeKey(Model):
@@ -415,16 +817,49 @@ class MadeKey(Model):
     """
 
     key_id: str
+    """
+    The key's id, which is no secret.
+    """
     principal: str
+    """
+    The name that its transactions are recorded under.
+    """
     scopes: list[str]
+    """
+    What it may do.
+    """
     state: str
+    """
+    `valid`, `revoked` or `expired`.
+    """
     created_at: AwareDatetime
+    """
+    When it was made.
+    """
     created_by: str | None
+    """
+    The principal who made it.
+    """
     expires_at: AwareDatetime | None
+    """
+    When it ends by itself.
+    """
     revoked_at: AwareDatetime | None
+    """
+    When it was revoked; null: it wasn't.
+    """
     last_used_at: AwareDatetime | None
+    """
+    To the minute or so.
+    """
     rotated_from: str | None
+    """
+    The key in whose place this one was made.
+    """
     key: str
+    """
+    `casaflow_<key_id>_<secret>`; only its hash is stored.
+    """
 
 
 class Money(Model):
@@ -433,7 +868,13 @@ class Money(Model):
     """
 
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
 
 
 class MoneyRequest(Model):
@@ -446,6 +887,9 @@ class MoneyRequest(Model):
     In major units.
     """
     currency: str
+    """
+    ISO 4217 code.
+    """
 
 
 class OperatorAction(Model):
@@ -454,10 +898,25 @@ class OperatorAction(Model):
     """
 
     action: str
+    """
+    What was done: `retry`, `settle_to`, `reverse`, `approve` and so on.
+    """
     by: str
+    """
+    The principal who did it.
+    """
     reason: str | None
+    """
+    Why; recorded with who says so.
+    """
     at: AwareDatetime
+    """
+    When it was.
+    """
     detail: dict[str, str]
+    """
+    What was given with it, such as another account.
+    """
 
 
 class OrderRetryRequest(Model):
@@ -466,7 +925,13 @@ class OrderRetryRequest(Model):
     """
 
     retry_until: int
+    """
+    Hours from the first attempt on.
+    """
     every: int | None = 1
+    """
+    Hours between two attempts.
+    """
 
 
 class Outbox(Model):
@@ -475,7 +940,13 @@ class Outbox(Model):
     """
 
     events: int
+    """
+    At most 10,000: what is above is not counted.
+    """
     oldest_seconds: float
+    """
+    Age of the oldest of them; 0 where none waits.
+    """
 
 
 class Override(Model):
@@ -484,7 +955,13 @@ class Override(Model):
     """
 
     by: str
+    """
+    The principal who did it.
+    """
     reason: str
+    """
+    Why; recorded with who says so.
+    """
 
 
 class OverrideRequest(Model):
@@ -493,6 +970,9 @@ class OverrideRequest(Model):
     """
 
     reason: str
+    """
+    Why; recorded with who says so.
+    """
 
 
 class QuietHours(Model):
@@ -501,8 +981,17 @@ class QuietHours(Model):
     """
 
     start: str
+    """
+    Local time at which it begins.
+    """
     end: str
+    """
+    Local time at which it ends.
+    """
     time_zone: str
+    """
+    IANA name.
+    """
 
 
 class QuietHoursRequest(Model):
@@ -511,8 +1000,17 @@ class QuietHoursRequest(Model):
     """
 
     start: str
+    """
+    Local time at which it begins.
+    """
     end: str
+    """
+    The next day's, unless it is later than `start`.
+    """
     time_zone: str
+    """
+    IANA name.
+    """
 
 
 class Rate(Model):
@@ -521,11 +1019,29 @@ class Rate(Model):
     """
 
     quote_id: str
+    """
+    The rate's id, which follows from its content.
+    """
     base: str
+    """
+    Currency that is sold.
+    """
     quote: str
+    """
+    Currency that is bought.
+    """
     rate: Decimal
+    """
+    How much of `quote` one unit of `base` buys.
+    """
     source: str
+    """
+    Where the rate is from.
+    """
     as_of: date
+    """
+    The day that the rate is of.
+    """
 
 
 class Readiness(Model):
@@ -534,7 +1050,13 @@ class Readiness(Model):
     """
 
     status: Literal["ready", "not ready"]
+    """
+    How it stands.
+    """
     parts: dict[str, str]
+    """
+    `ready`, or what is the matter.
+    """
 
 
 class Reason(Model):
@@ -543,7 +1065,13 @@ class Reason(Model):
     """
 
     code: str
+    """
+    Stable; for programs.
+    """
     detail: str
+    """
+    In words, for people.
+    """
 
 
 class ReplayRequest(Model):
@@ -552,6 +1080,9 @@ class ReplayRequest(Model):
     """
 
     reason: str
+    """
+    Why; recorded with who says so.
+    """
 
 
 class Retry(Model):
@@ -560,7 +1091,13 @@ class Retry(Model):
     """
 
     retry_until: int
+    """
+    Hours from the first attempt on.
+    """
     every: int
+    """
+    Hours between two attempts.
+    """
 
 
 class RetryRequest(Model):
@@ -569,6 +1106,9 @@ class RetryRequest(Model):
     """
 
     reason: str
+    """
+    Why; recorded with who says so.
+    """
 
 
 class ReversalRequest(Model):
@@ -581,12 +1121,21 @@ class ReversalRequest(Model):
     Why a parked transaction is reversed; recorded with who asks.
     """
     transaction_id: UUID | None = None
+    """
+    The transaction's id, a UUID.
+    """
     amount: Decimal | None = None
     """
     A part, in the transaction's currency.
     """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
     override: OverrideRequest | None = None
+    """
+    An operator's word that limits and balance of the debtor don't count.
+    """
 
 
 class RotationRequest(Model):
@@ -595,7 +1144,13 @@ class RotationRequest(Model):
     """
 
     overlap_seconds: int | None = 86400
+    """
+    How long the old key stays valid.
+    """
     expires_at: str | None = None
+    """
+    When the new one ends by itself; unless given, it lasts as long as the old one was made to.
+    """
 
 
 class RulesRequest(Model):
@@ -605,17 +1160,32 @@ class RulesRequest(Model):
 
     overdraft_limit: Decimal | None = Decimal("0")
     """
-    In major units.
+    How far below zero the ledger balance may go.
     """
     minimum_balance: Decimal | None = Decimal("0")
     """
-    In major units.
+    What a debit must leave available.
     """
     maximum_balance: Decimal | None = None
+    """
+    What a credit may bring the ledger balance to.
+    """
     transaction_limit: Decimal | None = None
+    """
+    What one debit may take.
+    """
     daily_limit: Decimal | None = None
+    """
+    What the debits and holds of one day may take together.
+    """
     monthly_limit: Decimal | None = None
+    """
+    What the debits and holds of one calendar month may take together.
+    """
     time_zone: str | None = "UTC"
+    """
+    IANA name; days and months of the limits begin at its midnight.
+    """
 
 
 class Run(Model):
@@ -624,12 +1194,33 @@ class Run(Model):
     """
 
     due_date: date
+    """
+    The date by the order's schedule, moved to a business day.
+    """
     attempt: int
+    """
+    1 for the first attempt at the due date.
+    """
     transaction_id: str
+    """
+    The transaction's id, a UUID.
+    """
     outcome: str | None
+    """
+    Null until it is known.
+    """
     reason: Reason | None
+    """
+    Why the transaction was refused.
+    """
     started_at: AwareDatetime
+    """
+    When it was started.
+    """
     finished_at: AwareDatetime | None
+    """
+    When it ended; null: not yet.
+    """
 
 
 class Schedule(Model):
@@ -639,14 +1230,32 @@ class Schedule(Model):
 
     frequency: Literal["daily", "weekly", "monthly", "quarterly", "yearly"]
     """
-    How often a standing order is due.
+    How often it is due.
     """
     day: int | None
+    """
+    Of a week (1: Monday), or of a month; in a shorter month it is the last one.
+    """
     time: str
+    """
+    Local time at which it is due.
+    """
     time_zone: str
+    """
+    IANA name.
+    """
     start_date: date
+    """
+    No due date lies before it.
+    """
     end_date: date | None
+    """
+    No due date lies after it; null: there is no end.
+    """
     count: int | None
+    """
+    Due dates at most.
+    """
     calendar: Literal["none", "following", "preceding"]
     """
     Where a date goes that is no business day.
@@ -664,14 +1273,32 @@ class ScheduleRequest(Model):
 
     frequency: Literal["daily", "weekly", "monthly", "quarterly", "yearly"]
     """
-    How often a standing order is due.
+    How often it is due.
     """
     day: int | None = None
+    """
+    Of a week (1: Monday), or of a month; in a shorter month it is the last one. Unless given, the start date's.
+    """
     time: str | None = None
+    """
+    Local time in `time_zone`; 06:00 unless given.
+    """
     time_zone: str
+    """
+    IANA name.
+    """
     start_date: date
+    """
+    No due date lies before it.
+    """
     end_date: date | None = None
+    """
+    No due date lies after it; null: there is no end.
+    """
     count: int | None = None
+    """
+    Due dates at most.
+    """
     calendar: Literal["none", "following", "preceding"] | None = "none"
     """
     Where a date goes that is no business day.
@@ -695,7 +1322,13 @@ class SettlementRequest(Model):
     """
 
     creditor: str
+    """
+    The account that gets the money.
+    """
     reason: str
+    """
+    Why; recorded with who says so.
+    """
 
 
 class StackPart(Model):
@@ -704,10 +1337,25 @@ class StackPart(Model):
     """
 
     name: str
+    """
+    Its name.
+    """
     health: str
+    """
+    `healthy`, or how it stands.
+    """
     pid: int | None
+    """
+    Its process; null: none runs.
+    """
     restarts: int
+    """
+    How often it was started again.
+    """
     detail: str
+    """
+    In words, for people.
+    """
 
 
 class Standing(Model):
@@ -716,9 +1364,21 @@ class Standing(Model):
     """
 
     carried: int
+    """
+    Transactions that are under way or wait.
+    """
     parked: int
+    """
+    Transactions that stand parked, for an operator.
+    """
     waiting_for_approval: int
+    """
+    Of those, the ones that wait for a second person.
+    """
     waiting_for_date: int
+    """
+    Of those, the ones that wait for their day.
+    """
 
 
 class StandingOrder(Model):
@@ -727,22 +1387,61 @@ class StandingOrder(Model):
     """
 
     order_id: str
+    """
+    The standing order's id.
+    """
     status: Literal["active", "paused", "completed", "cancelled", "stopped"]
     """
-    Exactly one of these; the last three are final.
+    How it stands.
     """
     debtor: str
+    """
+    The account that pays.
+    """
     creditor: str
+    """
+    The account that gets the money.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     reference: str | None
+    """
+    The caller's reference, up to 35 characters.
+    """
     remittance_information: str | None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
     schedule: Schedule
+    """
+    When it is due.
+    """
     on_refusal: Literal["skip", "stop"] | Retry
+    """
+    What a refused transaction does to the order: `skip` goes on with the next date, `stop` ends it, hours try again.
+    """
     next_due: list[Due]
+    """
+    The next due dates, a few of them; none while it is paused, and after its end.
+    """
     created_by: str
+    """
+    The principal who made it.
+    """
     created_at: AwareDatetime
+    """
+    When it was made.
+    """
     runs: list[Run] | None = None
+    """
+    What was done, the latest first; where one order was looked up.
+    """
 
 
 class StandingOrderRequest(Model):
@@ -751,17 +1450,41 @@ class StandingOrderRequest(Model):
     """
 
     order_id: UUID | None = None
+    """
+    The standing order's id.
+    """
     debtor: str
+    """
+    The account that pays.
+    """
     creditor: str
+    """
+    The account that gets the money.
+    """
     amount: Decimal
     """
     In major units.
     """
     currency: str
+    """
+    ISO 4217 code.
+    """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
     remittance_information: str | None = None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
     schedule: ScheduleRequest
+    """
+    When it is due.
+    """
     on_refusal: Annotated[Literal["skip", "stop"] | OrderRetryRequest | None, Field(validate_default=True)] = "skip"
+    """
+    What a refused transaction does to the order: `skip` goes on with the next date, `stop` ends it, hours try again.
+    """
 
 
 class StandingOrders(Model):
@@ -770,7 +1493,13 @@ class StandingOrders(Model):
     """
 
     orders: list[StandingOrder]
+    """
+    The orders of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null when there are no more orders now.
+    """
 
 
 class StatementLine(Model):
@@ -779,21 +1508,57 @@ class StatementLine(Model):
     """
 
     booked_at: AwareDatetime
+    """
+    When it was booked.
+    """
     value_date: date
+    """
+    From this date on it counts for balances by value date; the booking date unless given.
+    """
     direction: Literal["credit", "debit"]
     """
-    Which way the money went, seen from the account.
+    `credit` or `debit`, seen from the account.
     """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     ledger_balance_after: Decimal
+    """
+    The ledger balance right after it.
+    """
     settled: bool
+    """
+    Whether this line, its balance and everything before it are final.
+    """
     transaction_id: str
+    """
+    The transaction's id, a UUID.
+    """
     leg: str
+    """
+    Which side of the transaction: `debit`, `credit`, `fee`, `compensation` and so on.
+    """
     version: int | None
+    """
+    A debit's gapless number on its account; null for a credit.
+    """
     counterparty: str | None
+    """
+    The transaction's other account.
+    """
     reference: str | None
+    """
+    The transaction's reference.
+    """
     remittance_information: str | None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
 
 
 class StatementList(Model):
@@ -802,10 +1567,25 @@ class StatementList(Model):
     """
 
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     current: CurrentStatement
+    """
+    What came after the last closed statement.
+    """
     closed: list[ClosedStatement]
+    """
+    Closed, numbered statements, the newest first.
+    """
     next_before: int | None
+    """
+    For the page of those before; null: there are none.
+    """
 
 
 class Throughput(Model):
@@ -814,15 +1594,45 @@ class Throughput(Model):
     """
 
     until: AwareDatetime
+    """
+    The end of the last full second.
+    """
     window_seconds: int
+    """
+    How long the window is.
+    """
     completed: int
+    """
+    Transactions that completed.
+    """
     rejected: int
+    """
+    Transactions that were rejected.
+    """
     reversed: int
+    """
+    Transactions whose posted legs were compensated.
+    """
     open: int
+    """
+    Recorded, without an outcome yet.
+    """
     latency_p50_ms: float | None
+    """
+    Half of the transactions were final after so many milliseconds.
+    """
     latency_p95_ms: float | None
+    """
+    19 of 20 transactions were final after so many milliseconds.
+    """
     truncated: bool
+    """
+    There were more than are looked at: the figures are of the newest of them.
+    """
     seconds: list[EndedSecond]
+    """
+    The last seconds one by one.
+    """
 
 
 class TransactionTotal(Model):
@@ -831,13 +1641,37 @@ class TransactionTotal(Model):
     """
 
     at: AwareDatetime
+    """
+    When the hour or day begins.
+    """
     currency: str | None = None
+    """
+    Of the instructed amounts.
+    """
     kind: str | None = None
+    """
+    `deposit`, `withdrawal` or `transfer`.
+    """
     outcome: str | None = None
+    """
+    completed, rejected or reversed.
+    """
     reason: str | None = None
+    """
+    Code of the refusal; null for those that were completed.
+    """
     band: str | None = None
+    """
+    Within which powers of ten the instructed amount lies, in major units.
+    """
     transactions: int
+    """
+    How many.
+    """
     amount: Amount | None = None
+    """
+    What was instructed, in all; with the dimension currency only.
+    """
 
 
 class WebUi(Model):
@@ -846,8 +1680,17 @@ class WebUi(Model):
     """
 
     transaction: str
+    """
+    Has ``{transaction_id}``.
+    """
     run: str
+    """
+    Has ``{workflow_id}`` and ``{run_id}``.
+    """
     views: dict[str, str]
+    """
+    Lists of transactions, by what they hold.
+    """
 
 
 class Webhook(Model):
@@ -856,8 +1699,17 @@ class Webhook(Model):
     """
 
     url: str
+    """
+    Where they go.
+    """
     gone: bool
+    """
+    The endpoint has answered 410 Gone: nothing goes there until the preferences are set again.
+    """
     secret: str | None
+    """
+    Where this call has made it; it can't be had again.
+    """
 
 
 class WebhookRequest(Model):
@@ -866,8 +1718,17 @@ class WebhookRequest(Model):
     """
 
     url: str
+    """
+    https, at a public address.
+    """
     secret: str | None = None
+    """
+    `whsec_` and 24 to 64 bytes in base64. Unless given, the present one stays; where there is none, one is made, and shown once.
+    """
     new_secret: bool | None = False
+    """
+    Make one in any case. What it replaces signs for another day beside it.
+    """
 
 
 class WorkflowState(Model):
@@ -876,10 +1737,25 @@ class WorkflowState(Model):
     """
 
     workflow_id: str
+    """
+    Temporal's id of the workflow.
+    """
     run_id: str
+    """
+    Temporal's id of the run.
+    """
     status: str
+    """
+    Temporal's: running, completed, failed, canceled, terminated, timed out.
+    """
     shows: str | None = None
+    """
+    The transaction's status as the workflow shows it in its search attribute.
+    """
     waits_for: str | None = None
+    """
+    What a running one waits for: an activity that is being repeated, with its last failure.
+    """
 
 
 class WrongField(Model):
@@ -888,8 +1764,17 @@ class WrongField(Model):
     """
 
     field: str
+    """
+    Its name, with its path: `metadata.channel`.
+    """
     value: Any
+    """
+    What was given; null where it was missing. Long values are cut.
+    """
     rule: str
+    """
+    The rule that it breaks.
+    """
 
 
 class Acts(Model):
@@ -898,7 +1783,13 @@ class Acts(Model):
     """
 
     acts: list[AdministrativeAct]
+    """
+    The acts of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null: there are no older ones.
+    """
 
 
 class Approval(Model):
@@ -908,9 +1799,12 @@ class Approval(Model):
 
     before: Literal["posting", "credit"]
     """
-    What has to wait for the approval.
+    What has to wait for it: all of the posting, or the credit alone.
     """
     expires_at: AwareDatetime
+    """
+    From then on it is rejected.
+    """
 
 
 class ApprovalRequest(Model):
@@ -919,6 +1813,9 @@ class ApprovalRequest(Model):
     """
 
     required: Literal[True] = True
+    """
+    `true`: it needs one whatever the bank's thresholds say. It can't be waived.
+    """
     expires_in: timedelta | None = None
     """
     How long it is waited for; unless given, as the bank's setting says.
@@ -935,13 +1832,25 @@ class EntryChart(Model):
     """
 
     from_: Annotated[AwareDatetime, Field(alias="from")]
+    """
+    The first hour begins then.
+    """
     to: AwareDatetime
+    """
+    The last hour ends then.
+    """
     per: Literal["hour", "day"]
     """
-    What one row of a chart is about.
+    What one row is about.
     """
     time_zone: str
+    """
+    IANA name.
+    """
     rows: list[EntryTotal]
+    """
+    The totals, by time.
+    """
 
 
 class File(Model):
@@ -950,29 +1859,77 @@ class File(Model):
     """
 
     file_id: str
+    """
+    The file's id.
+    """
     status: Literal["validating", "posting", "completed", "rejected", "cancelled"]
     """
-    Exactly one of these; the first two are not final.
+    How it stands.
     """
     mode: Literal["best-effort", "atomic"]
     """
-    What a refused line does to the others.
+    Whether a refused line stops the others.
     """
     paused: bool
+    """
+    Whether somebody has paused it.
+    """
     media_type: str
+    """
+    Its format.
+    """
     size: int
+    """
+    Bytes.
+    """
     content_hash: str
+    """
+    SHA-256, hexadecimal.
+    """
     message_id: str | None
+    """
+    The file's own id of itself, where its format has one.
+    """
     header: dict[str, str]
+    """
+    What the file says of itself, once it is validated.
+    """
     lines: int
+    """
+    In all, once it is validated.
+    """
     completed: int
+    """
+    Lines that completed.
+    """
     rejected: int
+    """
+    Of a file that was rejected or cancelled: all lines that are not posted.
+    """
     problem_count: int
+    """
+    How many problems there are in all.
+    """
     problems: list[FileProblem]
+    """
+    The first thousand of them, where one file is looked up.
+    """
     reason: FileReason | None
+    """
+    Why the file was rejected or cancelled.
+    """
     submitted_by: str
+    """
+    The principal who submitted it.
+    """
     submitted_at: AwareDatetime
+    """
+    When it was submitted.
+    """
     finished_at: AwareDatetime | None
+    """
+    When it ended; null: not yet.
+    """
 
 
 class FileLine(Model):
@@ -981,16 +1938,49 @@ class FileLine(Model):
     """
 
     number: int
+    """
+    Its number, from 1.
+    """
     place: str
+    """
+    Where it stands: `line 7`, an XPath, or `file`.
+    """
     transaction_id: str
+    """
+    Of the transaction that the line is; there is none where `reason` says why it never became one.
+    """
     debtor: str | None
+    """
+    The account that pays.
+    """
     creditor: str | None
+    """
+    The account that gets the money.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     end_to_end_id: str | None
+    """
+    The payer's reference, as the file gives it.
+    """
     reference: str | None
+    """
+    The caller's reference, up to 35 characters.
+    """
     status: Literal["pending", "completed", "rejected"]
+    """
+    How it stands.
+    """
     reason: FileReason | None
+    """
+    Why it was rejected.
+    """
 
 
 class FileLines(Model):
@@ -999,7 +1989,13 @@ class FileLines(Model):
     """
 
     lines: list[FileLine]
+    """
+    The lines of this page.
+    """
     next_after: int | None
+    """
+    For the next page; null: there are no more.
+    """
 
 
 class Files(Model):
@@ -1008,7 +2004,13 @@ class Files(Model):
     """
 
     files: list[File]
+    """
+    The files of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null: there are no more.
+    """
 
 
 class Hold(Model):
@@ -1017,17 +2019,53 @@ class Hold(Model):
     """
 
     hold_id: str
+    """
+    The hold's id.
+    """
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     captured: Decimal
+    """
+    What captures took of it.
+    """
     remaining: Decimal
+    """
+    What it still holds.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     status: str
+    """
+    How it stands.
+    """
     reason: Reason | None
+    """
+    Why it was not authorised.
+    """
     reference: str | None
+    """
+    The caller's reference, up to 35 characters.
+    """
     created_at: AwareDatetime
+    """
+    When it was made.
+    """
     expires_at: AwareDatetime
+    """
+    From then on it holds nothing.
+    """
     closed_at: AwareDatetime | None
+    """
+    When it ceased to hold anything.
+    """
 
 
 class Holds(Model):
@@ -1036,7 +2074,13 @@ class Holds(Model):
     """
 
     next_cursor: str | None
+    """
+    Of the next page; null: there is no more now. A page may be short, or empty, and still have one.
+    """
     holds: list[Hold]
+    """
+    The holds of this page.
+    """
 
 
 class KeyRequest(Model):
@@ -1045,6 +2089,9 @@ class KeyRequest(Model):
     """
 
     principal: str
+    """
+    The name that its transactions are recorded under.
+    """
     scopes: list[
         Literal[
             "all",
@@ -1068,7 +2115,13 @@ class KeyRequest(Model):
             "payloads",
         ]
     ]
+    """
+    What it may do; no more than the key that makes it.
+    """
     expires_at: str | None = None
+    """
+    When it ends by itself (RFC 3339); unless given, it is valid until it is revoked.
+    """
 
 
 class Leg(Model):
@@ -1077,16 +2130,49 @@ class Leg(Model):
     """
 
     leg: str
+    """
+    Which side of the transaction: `debit`, `credit`, `fee`, `compensation` and so on.
+    """
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     outcome: str
+    """
+    `posted` or `refused`.
+    """
     amount: Decimal
+    """
+    In major units of the currency.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     value_date: date
+    """
+    From this date on it counts for balances by value date; the booking date unless given.
+    """
     decided_at: AwareDatetime
+    """
+    When it was decided.
+    """
     version: int | None = None
+    """
+    A debit's gapless number on its account; null for a credit.
+    """
     ledger_balance_after: Decimal | None = None
+    """
+    The ledger balance right after it.
+    """
     available_balance_after: Decimal | None = None
+    """
+    What was available right after a debit; null for a credit, which reads no balance.
+    """
     reason: Reason | None = None
+    """
+    Why it was refused.
+    """
 
 
 class Message(Model):
@@ -1095,28 +2181,61 @@ class Message(Model):
     """
 
     message_id: str
+    """
+    The message's id.
+    """
     event_id: str
+    """
+    The event that it tells of.
+    """
     transaction_id: str
+    """
+    The transaction's id, a UUID.
+    """
     customer_id: str
+    """
+    The bank's own name of the customer.
+    """
     channel: Literal["email", "webhook"]
     """
-    How a customer is reached.
+    How it is sent.
     """
     kind: Literal["credit", "debit", "rejected", "reversed"]
     """
-    What a message tells of.
+    What it tells of.
     """
     address: str
+    """
+    Where it goes.
+    """
     subject: str
+    """
+    Its subject line.
+    """
     status: Literal["waiting", "delivered", "dead"]
     """
-    How a message stands.
+    How it stands.
     """
     attempts: int
+    """
+    How often delivery was tried.
+    """
     not_before: AwareDatetime
+    """
+    When it is due; while a deliverer has it, when it is due again should that one be killed.
+    """
     last_error: str | None
+    """
+    Why the last attempt failed.
+    """
     created_at: AwareDatetime
+    """
+    When it was made.
+    """
     delivered_at: AwareDatetime | None
+    """
+    When it was delivered; null: not yet.
+    """
 
 
 class Messages(Model):
@@ -1125,7 +2244,13 @@ class Messages(Model):
     """
 
     notifications: list[Message]
+    """
+    The messages of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null when there are no more messages now.
+    """
 
 
 class Moment(Model):
@@ -1134,12 +2259,21 @@ class Moment(Model):
     """
 
     at: AwareDatetime
+    """
+    When it was.
+    """
     part: Literal["request", "workflow", "operator", "rate", "decision", "entry", "event", "result", "published", "consumer"]
     """
-    Who tells of a moment. Of what happened at the same instant, the part that stands first here comes first.
+    Which part tells it.
     """
     what: str
+    """
+    A sentence for a person.
+    """
     detail: dict[str, str | int | None] | None = {}
+    """
+    The same for a program; amounts as decimal strings.
+    """
 
 
 class Preferences(Model):
@@ -1148,19 +2282,49 @@ class Preferences(Model):
     """
 
     customer_id: str
+    """
+    The bank's own name of the customer.
+    """
     enabled: bool
+    """
+    Whether anything is told at all.
+    """
     accounts: list[str]
+    """
+    Accounts whose transactions are told.
+    """
     email: str | None
+    """
+    Address that e-mails go to; null: none are sent.
+    """
     webhook: Webhook | None
+    """
+    Where webhooks go; null: none are sent.
+    """
     kinds: list[Literal["credit", "debit", "rejected", "reversed"]]
+    """
+    What is told; all kinds unless given.
+    """
     minimum_amounts: dict[str, Decimal]
+    """
+    By currency: smaller credits and debits are not told.
+    """
     language: Literal["en", "cs"]
     """
-    Of the texts; each has a set of templates.
+    Of the messages.
     """
     quiet_hours: QuietHours | None
+    """
+    A part of each day in which messages wait; null: none.
+    """
     urgent: bool
+    """
+    Whether rejections go out in quiet hours as well.
+    """
     since: AwareDatetime
+    """
+    What finished before is not told.
+    """
 
 
 class PreferencesRequest(Model):
@@ -1169,16 +2333,37 @@ class PreferencesRequest(Model):
     """
 
     accounts: list[str]
+    """
+    Accounts whose transactions are told.
+    """
     email: str | None = None
+    """
+    Address that e-mails go to; null: none are sent.
+    """
     webhook: WebhookRequest | None = None
+    """
+    Where webhooks go; null: none are sent.
+    """
     kinds: list[Literal["credit", "debit", "rejected", "reversed"]] | None = None
+    """
+    What is told; all kinds unless given.
+    """
     minimum_amounts: dict[Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")], Decimal] | None = None
+    """
+    By currency: smaller credits and debits are not told.
+    """
     language: Literal["en", "cs"] | None = "en"
     """
-    Of the texts; each has a set of templates.
+    Of the messages.
     """
     quiet_hours: QuietHoursRequest | None = None
+    """
+    A part of each day in which messages wait; null: none.
+    """
     urgent: bool | None = False
+    """
+    Whether rejections go out in quiet hours as well.
+    """
 
 
 class Problem(Model):
@@ -1187,11 +2372,29 @@ class Problem(Model):
     """
 
     type: str
+    """
+    A reference to the page of the code on this API.
+    """
     title: str
+    """
+    What the code means, in a few words.
+    """
     status: int
+    """
+    The answer's HTTP status.
+    """
     code: str
+    """
+    Stable; for programs.
+    """
     detail: str
+    """
+    In words, for people.
+    """
     errors: list[WrongField] | None = None
+    """
+    Each field that breaks a rule, where there are some.
+    """
 
 
 class Refusal(Model):
@@ -1228,10 +2431,16 @@ class Refusal(Model):
         "reversed-by-operator",
     ]
     """
-    Stable codes of business refusals, in order of precedence.
+    Stable; for programs.
     """
     detail: str
+    """
+    In words, for people.
+    """
     account_id: str | None = None
+    """
+    The account's id, an IBAN or another name.
+    """
 
 
 class Statement(Model):
@@ -1240,16 +2449,37 @@ class Statement(Model):
     """
 
     account_id: str
+    """
+    The account's id, an IBAN or another name.
+    """
     currency: str
+    """
+    ISO 4217 code.
+    """
     order: Literal["oldest-first", "newest-first"]
     """
-    Which line comes first.
+    Whether the oldest or the newest comes first.
     """
     opening_balance: Decimal
+    """
+    Ledger balance before the earliest line.
+    """
     closing_balance: Decimal
+    """
+    Ledger balance after the latest line.
+    """
     settled_until: AwareDatetime | None
+    """
+    Lines booked before this instant are settled. Null while that can't be told.
+    """
     lines: list[StatementLine]
+    """
+    The lines of this page.
+    """
     next_cursor: str | None
+    """
+    Of the next page; null when there are no more lines now.
+    """
 
 
 class System(Model):
@@ -1258,15 +2488,45 @@ class System(Model):
     """
 
     tenant: str
+    """
+    Whose data it is.
+    """
     principal: str
+    """
+    Whose key it is.
+    """
     scopes: list[str]
+    """
+    What it may do.
+    """
     parts: dict[str, str]
+    """
+    `ready`, or what is the matter.
+    """
     throughput: Throughput | None
+    """
+    How many transactions ended lately, and how fast.
+    """
     standing: Standing | None
+    """
+    The tenant's transactions that are under way or wait.
+    """
     outbox: Outbox | None
+    """
+    What waits to be published.
+    """
     groups: list[GroupLag] | None
+    """
+    What each consumer group has still to do.
+    """
     web_ui: WebUi | None
+    """
+    Null: the setting `temporal_ui` names none.
+    """
     stack: list[StackPart] | None
+    """
+    Null unless this is the API of an embedded stack, whose workers may be killed.
+    """
 
 
 class TransactionChart(Model):
@@ -1275,13 +2535,25 @@ class TransactionChart(Model):
     """
 
     from_: Annotated[AwareDatetime, Field(alias="from")]
+    """
+    The first hour begins then.
+    """
     to: AwareDatetime
+    """
+    The last hour ends then.
+    """
     per: Literal["hour", "day"]
     """
-    What one row of a chart is about.
+    What one row is about.
     """
     time_zone: str
+    """
+    IANA name.
+    """
     rows: list[TransactionTotal]
+    """
+    The totals, by time.
+    """
 
 
 class TransactionRequest(Model):
@@ -1290,8 +2562,17 @@ class TransactionRequest(Model):
     """
 
     transaction_id: UUID | None = None
+    """
+    The transaction's id, a UUID.
+    """
     debtor: str | None = None
+    """
+    The account that pays.
+    """
     creditor: str | None = None
+    """
+    The account that gets the money.
+    """
     creditors: list[CreditorRequest] | None = None
     """
     Several creditors instead of one; their amounts, in `currency`, sum to `amount`.
@@ -1301,6 +2582,9 @@ class TransactionRequest(Model):
     In major units.
     """
     currency: str
+    """
+    ISO 4217 code.
+    """
     fee: MoneyRequest | None = None
     """
     What the debtor pays the bank on top, in the debtor's currency.
@@ -1310,16 +2594,37 @@ class TransactionRequest(Model):
     Take up to `amount`, as far as the debtor's available balance goes.
     """
     override: OverrideRequest | None = None
+    """
+    An operator's word that limits and balance of the debtor don't count.
+    """
     settlement: Literal["cash", "clearing"] | None = "cash"
+    """
+    The bank's account on the other side of a deposit or withdrawal: `cash`, or `clearing` for another bank's payment.
+    """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
     remittance_information: str | None = None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
     value_date: date | None = None
+    """
+    From this date on it counts for balances by value date; the booking date unless given.
+    """
     approval: ApprovalRequest | None = None
+    """
+    The second person's approval that it needs.
+    """
     requested_execution_date: date | None = None
     """
     ISO 20022 ReqdExctnDt: nothing is posted before this day begins in the bank's time zone.
     """
     metadata: Annotated[dict[str, str] | None, Field(max_length=50)] = None
+    """
+    Names and values of the caller's own, kept with the transaction and told in its events.
+    """
 
 
 class Waiting(Model):
@@ -1329,9 +2634,12 @@ class Waiting(Model):
 
     what: Literal["approval", "execution-date"]
     """
-    What a transaction can wait for.
+    What is waited for.
     """
     until: AwareDatetime
+    """
+    An approval expires then; an execution date begins then.
+    """
 
 
 class BatchRequest(Model):
@@ -1340,6 +2648,9 @@ class BatchRequest(Model):
     """
 
     transactions: list[TransactionRequest]
+    """
+    Transactions.
+    """
 
 
 class ClosedStatementPage(Model):
@@ -1348,7 +2659,13 @@ class ClosedStatementPage(Model):
     """
 
     statement: ClosedStatement
+    """
+    The statement.
+    """
     page: Statement
+    """
+    A page of its lines.
+    """
 
 
 class Explanation(Model):
@@ -1357,15 +2674,33 @@ class Explanation(Model):
     """
 
     transaction_id: str
+    """
+    The transaction's id, a UUID.
+    """
     status: Literal["processing", "completed", "rejected", "reversed", "parked"]
     """
-    Exactly one of these; `processing` and `parked` are not final.
+    As the ledger has it; `parked` where nothing but an operator moves it on.
     """
     reason: Refusal | None = None
+    """
+    Why it was rejected or reversed.
+    """
     reversed_by: list[str] | None = []
+    """
+    The transactions that took it back, or parts of it.
+    """
     workflow: WorkflowState | None = None
+    """
+    Its steps stand in the timeline. None: Temporal has forgotten it, or could not be asked; `gaps` says which.
+    """
     gaps: list[str] | None = []
+    """
+    What could not be told, and why.
+    """
     timeline: Annotated[list[Moment] | None, Field(validate_default=True)] = []
+    """
+    What happened, in order.
+    """
 
 
 class Transaction(Model):
@@ -1374,38 +2709,125 @@ class Transaction(Model):
     """
 
     transaction_id: str
+    """
+    The transaction's id, a UUID.
+    """
     status: Literal["processing", "completed", "rejected", "reversed", "parked"]
     """
-    Exactly one of these; `processing` and `parked` are not final.
+    How it stands.
     """
     reason: Reason | None = None
+    """
+    Why it was rejected or reversed.
+    """
     waiting_for: Waiting | None = None
+    """
+    While it is `processing`, and somebody or some day is waited for.
+    """
     legs: list[Leg]
+    """
+    Its legs as they were decided.
+    """
     rate: Conversion | None = None
+    """
+    The exchange rate that it used, and what it did with it.
+    """
     kind: Literal["deposit", "withdrawal", "transfer"] | None = None
+    """
+    `deposit`, `withdrawal` or `transfer`.
+    """
     debtor: str | None = None
+    """
+    The account that pays.
+    """
     creditor: str | None = None
+    """
+    The account that gets the money.
+    """
     amount: Decimal | None = None
+    """
+    In major units of the currency.
+    """
     currency: str | None = None
+    """
+    ISO 4217 code.
+    """
     creditors: list[Creditor] | None = None
+    """
+    Where there are several.
+    """
     debtors: list[Debtor] | None = None
+    """
+    Of a reversal of a transaction with several creditors.
+    """
     fee: Money | None = None
+    """
+    What the debtor paid the bank on top.
+    """
     balancing: bool | None = None
+    """
+    Whether it took what there was, up to the amount.
+    """
     override: Override | None = None
+    """
+    An operator's word that limits and balance of the debtor don't count.
+    """
     hold_id: str | None = None
+    """
+    The hold's id.
+    """
     releases_hold: bool | None = None
+    """
+    Whether the capture released what was left of the hold.
+    """
     reverses: str | None = None
+    """
+    The transaction that this one takes back, or a part of it.
+    """
     reversed_amount: Decimal | None = None
+    """
+    How much of this transaction was taken back, in `currency`.
+    """
     settlement: str | None = None
+    """
+    The bank's account on the other side of a deposit or withdrawal: `cash`, or `clearing` for another bank's payment.
+    """
     reference: str | None = None
+    """
+    The caller's reference, up to 35 characters.
+    """
     remittance_information: str | None = None
+    """
+    What the payer tells the payee, up to 140 characters.
+    """
     value_date: date | None = None
+    """
+    From this date on it counts for balances by value date; the booking date unless given.
+    """
     approval: Approval | None = None
+    """
+    The second person's approval that it needs.
+    """
     requested_execution_date: date | None = None
+    """
+    Nothing is posted before this day begins in the bank's time zone.
+    """
     metadata: dict[str, str] | None = None
+    """
+    Names and values of the caller's own, kept with the transaction and told in its events.
+    """
     submitted_by: str | None = None
+    """
+    The principal who submitted it.
+    """
     submitted_at: AwareDatetime | None = None
+    """
+    When it was submitted.
+    """
     operator_actions: list[OperatorAction] | None = None
+    """
+    What operators did with it, in that order.
+    """
 
 
 class Transactions(Model):
@@ -1414,7 +2836,13 @@ class Transactions(Model):
     """
 
     next_cursor: str | None
+    """
+    Of the next page; null: there is no more now. A page may be short, or empty, and still have one.
+    """
     transactions: list[Transaction]
+    """
+    Transactions.
+    """
 
 
 class Attention(Model):
@@ -1423,7 +2851,13 @@ class Attention(Model):
     """
 
     transactions: list[Transaction]
+    """
+    Transactions.
+    """
     complete: bool
+    """
+    Whether there are no more of them.
+    """
 
 
 class BatchResult(Model):
@@ -1432,8 +2866,17 @@ class BatchResult(Model):
     """
 
     status: int
+    """
+    The HTTP status code.
+    """
     transaction: Transaction | None = None
+    """
+    Where the status is 200, 201 or 202.
+    """
     problem: Problem | None = None
+    """
+    Elsewhere.
+    """
 
 
 class Batch(Model):
@@ -1442,3 +2885,6 @@ class Batch(Model):
     """
 
     results: list[BatchResult]
+    """
+    One for each transaction, in their order.
+    """

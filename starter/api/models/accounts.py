@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ledger.accounts import Account, Balance
 from ledger.money import Money
 from ledger.statements import (
     PastBalance,
 )
-from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, AmountText, CalendarDate, Currency, StrictBody
+from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, AmountText, Answer, CalendarDate, Currency, StrictBody
 
 
 class RulesBody(StrictBody):
@@ -48,7 +48,7 @@ class FreezeBody(StrictBody):
     side: Literal["debits", "credits", "both"] = "both"
 
 
-class AccountView(BaseModel):
+class AccountView(Answer):
     """An account."""
 
     account_id: str
@@ -74,7 +74,7 @@ class AccountView(BaseModel):
         return cls(**fields)
 
 
-class BalanceView(BaseModel):
+class BalanceView(Answer):
     """A balance at one instant; amounts in major units of the account's currency."""
 
     account_id: str

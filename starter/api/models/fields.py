@@ -92,7 +92,13 @@ MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_VALUE_LENGTH), Afte
 class StrictBody(BaseModel):
     """What is asked: nothing unknown, and nothing changed on the way."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Answer(BaseModel):
+    """What is answered. What stands below a field is its description in the OpenAPI document."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 AMOUNT_RULES: Final = ("overdraft_limit", "minimum_balance", "maximum_balance", "transaction_limit", "daily_limit", "monthly_limit")

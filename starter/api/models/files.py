@@ -6,21 +6,19 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Literal, Self
 
-from pydantic import BaseModel
-
 from ledger.money import Money
 from ledger.payment_files import DecidedLine, FileMode, FileStatus, LineProblem, PaymentFile
-from starter.api.models.fields import AmountText
+from starter.api.models.fields import AmountText, Answer
 
 
-class FileReasonView(BaseModel):
+class FileReasonView(Answer):
     """Why a file, or a line of one, was rejected."""
 
     code: str
     detail: str
 
 
-class FileProblemView(BaseModel):
+class FileProblemView(Answer):
     """Why a file can't be posted."""
 
     place: str
@@ -31,7 +29,7 @@ class FileProblemView(BaseModel):
     rule: str
 
 
-class FileView(BaseModel):
+class FileView(Answer):
     """A payment file as it stands."""
 
     file_id: str
@@ -83,7 +81,7 @@ class FileView(BaseModel):
         )
 
 
-class FilesView(BaseModel):
+class FilesView(Answer):
     """A page of files, the newest first."""
 
     files: list[FileView]
@@ -91,7 +89,7 @@ class FilesView(BaseModel):
     """Of the next page; null: there are no more."""
 
 
-class FileLineView(BaseModel):
+class FileLineView(Answer):
     """A line with what became of it."""
 
     number: int
@@ -114,7 +112,7 @@ class FileLineView(BaseModel):
         return cls(**line.model_dump(include=names), amount=_amount(line), reason=_reason(line.reason_code, line.reason_detail))
 
 
-class FileLinesView(BaseModel):
+class FileLinesView(Answer):
     """A page of lines, in the order of the file."""
 
     lines: list[FileLineView]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ledger.holds import Hold
 from starter.api.models.fields import (
     AccountId,
     Amount,
     AmountText,
+    Answer,
     CalendarDate,
     Currency,
     Metadata,
@@ -49,7 +50,7 @@ class CaptureBody(StrictBody):
     metadata: Metadata = Field(default_factory=dict)
 
 
-class HoldView(BaseModel):
+class HoldView(Answer):
     """A hold as it stands; amounts in major units of its currency."""
 
     hold_id: str

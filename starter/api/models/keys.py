@@ -10,10 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ledger.acts import AdministrativeAct
 from ledger.keys import DEFAULT_OVERLAP, LONGEST_OVERLAP, LONGEST_PRINCIPAL, ApiKey
 from ledger.scopes import Scope
+from starter.api.models.fields import Answer
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class KeyBody(_Body):
@@ -41,13 +42,13 @@ class RotationBody(_Body):
 class PageQuery(BaseModel):
     """Which page."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     cursor: str | None = Field(default=None, max_length=1_000, description="`next_cursor` of the page before.")
     limit: int = Field(default=100, ge=1, le=1_000, description="Entries of a page at most.")
 
 
-class KeyView(BaseModel):
+class KeyView(Answer):
     """A key, without its secret."""
 
     key_id: str
@@ -84,7 +85,7 @@ class MadeKeyView(KeyView):
         return cls(**KeyView.of(key).model_dump(), key=plaintext)
 
 
-class KeysView(BaseModel):
+class KeysView(Answer):
     """A page of keys, the newest first."""
 
     keys: list[KeyView]
@@ -92,7 +93,7 @@ class KeysView(BaseModel):
     """Of the next page; null: there are no older ones."""
 
 
-class ActsView(BaseModel):
+class ActsView(Answer):
     """A page of administrative acts, the newest first."""
 
     acts: list[AdministrativeAct]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.charts import DEFAULT_DIMENSIONS, ENTRY_DIMENSIONS, LONGEST_DAYS, TRANSACTION_DIMENSIONS, Interval
 from ledger.events import Amount
+from starter.api.models.fields import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class ChartQuery(BaseModel):
     """Which totals; a period is widened to whole hours."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     since: str | None = Field(
         default=None,
@@ -51,7 +52,7 @@ class EntryChartQuery(ChartQuery):
     )
 
 
-class TransactionTotalView(BaseModel):
+class TransactionTotalView(Answer):
     """Transactions that ended in one hour or day; it has the dimensions that were asked for, and no others."""
 
     at: dt.datetime
@@ -70,7 +71,7 @@ class TransactionTotalView(BaseModel):
     """What was instructed, in all; with the dimension currency only."""
 
 
-class EntryTotalView(BaseModel):
+class EntryTotalView(Answer):
     """Legs that were posted in one hour or day; it has the dimensions that were asked for, and no others."""
 
     at: dt.datetime
@@ -91,7 +92,7 @@ class EntryTotalView(BaseModel):
     """What was posted, in all; with the dimension currency only."""
 
 
-class _Chart(BaseModel):
+class _Chart(Answer):
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
 
     since: dt.datetime = Field(alias="from")

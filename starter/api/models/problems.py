@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from starter.api.models.fields import Answer
 
 
-class WrongField(BaseModel):
+class WrongField(Answer):
     """A field that breaks a rule."""
 
     field: str
@@ -17,7 +17,7 @@ class WrongField(BaseModel):
     rule: str
 
 
-class Problem(BaseModel):
+class Problem(Answer):
     """What went wrong, by RFC 9457."""
 
     type: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 
 from ledger.accounts import AccountKind, AccountStatus
@@ -18,7 +18,7 @@ from ledger.results import TransactionStatus
 from ledger.searches import DEFAULT_PAGE, MAX_PAGE, AccountSearch, HoldSearch, SearchOrder, TransactionSearch
 from ledger.statements import parse_instant
 from starter.api.models.accounts import AccountView
-from starter.api.models.fields import AccountId, Currency, StrictBody, Text
+from starter.api.models.fields import AccountId, Answer, Currency, StrictBody, Text
 from starter.api.models.holds import HoldView
 from starter.api.models.transactions import TransactionView
 
@@ -119,7 +119,7 @@ class HoldQuery(_PageQuery):
         return HoldSearch(account_id=_account_id(self.account_id), status=self.status, order=self.order)
 
 
-class _Page(BaseModel):
+class _Page(Answer):
     next_cursor: str | None
     """Of the next page; null: there is no more now. A page may be short, or empty, and still have one."""
 

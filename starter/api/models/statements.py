@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ledger.documents import DocumentFormat
 from ledger.money import Money
@@ -16,7 +16,7 @@ from ledger.statements import (
     StatementOrder,
     StatementPage,
 )
-from starter.api.models.fields import AmountText, StrictBody
+from starter.api.models.fields import AmountText, Answer, StrictBody
 
 
 class StatementQuery(StrictBody):
@@ -30,7 +30,7 @@ class StatementQuery(StrictBody):
     format: DocumentFormat | None = Field(default=None, description="Instead of an Accept header. Other formats than JSON hold all lines.")
 
 
-class StatementLineView(BaseModel):
+class StatementLineView(Answer):
     """One line of a statement; amounts in major units of the account's currency."""
 
     booked_at: dt.datetime
@@ -63,7 +63,7 @@ class StatementLineView(BaseModel):
         )
 
 
-class StatementView(BaseModel):
+class StatementView(Answer):
     """A page of lines without a gap between them: opening balance + credits - debits = closing balance."""
 
     account_id: str

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel
-
 from infra.kafka.lag import GroupLag
 from ledger.throughput import Throughput
+from starter.api.models.fields import Answer
 from starter.api.models.transactions import TransactionView
 
 if TYPE_CHECKING:
     from infra.stack.model import PartState
 
 
-class OutboxView(BaseModel):
+class OutboxView(Answer):
     """What waits to be published, of all tenants."""
 
     events: int
@@ -23,7 +22,7 @@ class OutboxView(BaseModel):
     """Age of the oldest of them; 0 where none waits."""
 
 
-class StandingView(BaseModel):
+class StandingView(Answer):
     """The tenant's transactions that Temporal carries now."""
 
     carried: int
@@ -32,7 +31,7 @@ class StandingView(BaseModel):
     waiting_for_date: int
 
 
-class WebUiView(BaseModel):
+class WebUiView(Answer):
     """Links into Temporal's Web UI. What stands in braces is to be replaced, percent-encoded."""
 
     transaction: str
@@ -43,7 +42,7 @@ class WebUiView(BaseModel):
     """Lists of transactions, by what they hold."""
 
 
-class StackPartView(BaseModel):
+class StackPartView(Answer):
     """One part of the embedded stack, as its supervisor sees it."""
 
     name: str
@@ -58,7 +57,7 @@ class StackPartView(BaseModel):
         return cls(**part.model_dump(include=set(cls.model_fields)))
 
 
-class SystemView(BaseModel):
+class SystemView(Answer):
     """What an operator looks at first. What a part that doesn't answer would have told is null."""
 
     tenant: str
@@ -77,7 +76,7 @@ class SystemView(BaseModel):
     """Null unless this is the API of an embedded stack, whose workers may be killed."""
 
 
-class AttentionView(BaseModel):
+class AttentionView(Answer):
     """Transactions that don't go on by themselves now: parked, or waiting for an approval or their day."""
 
     transactions: list[TransactionView]

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ledger.approvals import Approval, ApprovalAsked, ApprovalStage
 from ledger.commands import OperatorAction
@@ -25,6 +25,7 @@ from starter.api.models.fields import (
     AccountId,
     Amount,
     AmountText,
+    Answer,
     CalendarDate,
     Currency,
     Duration,
@@ -129,7 +130,7 @@ class ReversalBody(StrictBody):
     override: OverrideBody | None = None
 
 
-class ReasonView(BaseModel):
+class ReasonView(Answer):
     """Why something was refused."""
 
     code: str
@@ -141,7 +142,7 @@ class ReasonView(BaseModel):
         return cls(code=refusal.code, detail=refusal.detail) if refusal else None
 
 
-class RateView(BaseModel):
+class RateView(Answer):
     """An exchange rate: one unit of `base` buys `rate` units of `quote`."""
 
     quote_id: str
@@ -180,7 +181,7 @@ class ConversionView(RateView):
         )
 
 
-class LegView(BaseModel):
+class LegView(Answer):
     """One leg as it was decided."""
 
     leg: str
@@ -217,7 +218,7 @@ class LegView(BaseModel):
         )
 
 
-class MoneyView(BaseModel):
+class MoneyView(Answer):
     """An amount with its currency."""
 
     amount: AmountText
@@ -229,28 +230,28 @@ class MoneyView(BaseModel):
         return cls(amount=money.decimal_string, currency=money.currency) if money else None
 
 
-class CreditorView(BaseModel):
+class CreditorView(Answer):
     """One of several creditors, and what it gets."""
 
     creditor: str
     amount: AmountText
 
 
-class DebtorView(BaseModel):
+class DebtorView(Answer):
     """One of several accounts that a reversal takes from, and how much."""
 
     debtor: str
     amount: AmountText
 
 
-class OverrideView(BaseModel):
+class OverrideView(Answer):
     """Who said that limits and balance of the debtor are not to count, and why."""
 
     by: str
     reason: str
 
 
-class WaitingView(BaseModel):
+class WaitingView(Answer):
     """What a transaction waits for, and until when: then an approval expires, and an execution date begins."""
 
     what: WaitingKind
@@ -262,7 +263,7 @@ class WaitingView(BaseModel):
         return cls(what=waiting_for.what, until=waiting_for.until) if waiting_for is not None else None
 
 
-class ApprovalView(BaseModel):
+class ApprovalView(Answer):
     """The approval that a transaction needs, or needed."""
 
     before: ApprovalStage
@@ -274,7 +275,7 @@ class ApprovalView(BaseModel):
         return cls(before=approval.before, expires_at=approval.expires_at) if approval is not None else None
 
 
-class OperatorActionView(BaseModel):
+class OperatorActionView(Answer):
     """What an operator did with a transaction that waited for one."""
 
     action: str
@@ -289,7 +290,7 @@ class OperatorActionView(BaseModel):
         return cls(**action.model_dump(include=set(cls.model_fields)))
 
 
-class TransactionView(BaseModel):
+class TransactionView(Answer):
     """A transaction: how it stands, its legs, and what was asked."""
 
     transaction_id: str
