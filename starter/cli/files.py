@@ -88,7 +88,7 @@ def _change(file_id: str, action: str, reason: str | None, api_url: str | None, 
 
 def outcome(
     file_id: str,
-    output: Annotated[Path | None, typer.Option(help="Where to write it; standard output unless given.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it; standard output unless given.")] = None,
     form: Annotated[OutcomeForm, typer.Option("--format", help="pain.002 once the file is over.")] = OutcomeForm.CSV,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
