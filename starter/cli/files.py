@@ -64,7 +64,7 @@ def list_files(
             f"{file['rejected']:>7,} rejected  of {file['lines']:,}"
         )
     if page["next_cursor"] is not None:
-        typer.echo(f"more: --cursor {page['next_cursor']}")
+        typer.echo(f"more: --cursor {page['next_cursor']}", err=True)
 
 
 def pause(file_id: str, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:

@@ -20,6 +20,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from infra.settings import DEFAULT_TENANT
 from tests.docs.documents import ROOT, Block, Document, documents
@@ -34,10 +35,18 @@ def is_run(block: Block) -> bool:
     return block.language in LANGUAGES and not any(reason in block.said for reason in REASONS)
 
 
+QUICK = ("README.md", "clients/python/README.md", "docs/quick-start.md", "docs/tutorial.md")
+"""What a newcomer types first is run with the fast tests, all else with the slow ones."""
+
+
+def _marked(document: Document) -> ParameterSet:
+    return pytest.param(document, id=document.name, marks=[] if document.name in QUICK else [pytest.mark.slow])
+
+
 RUN = [document for document in documents() if any(is_run(block) for block in document.blocks)]
 
 
-@pytest.mark.parametrize("document", RUN, ids=lambda document: document.name)
+@pytest.mark.parametrize("document", [_marked(document) for document in RUN])
 def test_what_a_document_has_its_reader_type_does_what_it_says(document: Document, stack: RunningStack, tmp_path: Path) -> None:
     assert stack.home is not None, "documents are run by the command line, which needs the stack's home"
     session = Session.begun(tmp_path / "casaflow", stack.home.absolute(), _access(document, stack))
