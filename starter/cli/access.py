@@ -63,13 +63,26 @@ def ask(url: str | None, key: str | None, work: Callable[[AsyncClient], Awaitabl
 
 
 def show(content: dict[str, Any], *, as_json: bool) -> None:
-    """Print an answer: as JSON, or a line for each of its names."""
+    """Print an answer: as JSON, or a line for each of its names, and for each item of a list."""
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
     width = max(len(name) for name in content)
     for name, value in content.items():
-        typer.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+        items = value if isinstance(value, list) and value else [value]
+        for number, item in enumerate(items):
+            typer.echo(f"{(name if number == 0 else '').ljust(width)}  {_in_words(item)}")
+
+
+def _in_words(value: Any) -> str:  # noqa: ANN401  whatever JSON holds
+    """In one line what stands in an answer; of what has names, those that say something. A reason is its code and its sentence."""
+    if isinstance(value, dict) and set(value) == {"code", "detail"}:
+        return f"{value['code']}: {value['detail']}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(each)}" for name, each in value.items() if each is not None) or "-"
+    if isinstance(value, list):
+        return "; ".join(_in_words(each) for each in value) or "-"
+    return "-" if value is None else str(value)
 
 
 def operator() -> Actor:

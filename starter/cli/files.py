@@ -64,7 +64,7 @@ def list_files(
             f"{file['rejected']:>7,} rejected  of {file['lines']:,}"
         )
     if page["next_cursor"] is not None:
-        typer.echo(f"more: --cursor {page['next_cursor']}")
+        typer.echo(f"more: --cursor {page['next_cursor']}", err=True)
 
 
 def pause(file_id: str, reason: Reason = None, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: Json = False) -> None:
@@ -88,7 +88,7 @@ def _change(file_id: str, action: str, reason: str | None, api_url: str | None, 
 
 def outcome(
     file_id: str,
-    output: Annotated[Path | None, typer.Option(help="Where to write it; standard output unless given.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it; standard output unless given.")] = None,
     form: Annotated[OutcomeForm, typer.Option("--format", help="pain.002 once the file is over.")] = OutcomeForm.CSV,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,

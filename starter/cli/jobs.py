@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(  # noqa: PLR0913, PLR0917  each is an option
-    file: Annotated[Path, typer.Argument(help="CSV (or CSV.gz) of account entries; see the operator's guide for its columns.")],
+    file: Annotated[Path, typer.Argument(help="CSV (or CSV.gz) of account entries; docs/how-to/entry-files.md has its columns.")],
     as_file: Annotated[bool, typer.Option("--as-file", help="Hand it in as one file; a payment file (CSV or XML) as well.")] = False,
     mode: Annotated[FileMode, typer.Option(help="With --as-file: whether a refused line stops the others.")] = FileMode.BEST_EFFORT,
     wait: Annotated[bool, typer.Option("--wait", help="With --as-file: wait until each line has its outcome.")] = False,

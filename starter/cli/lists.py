@@ -34,6 +34,7 @@ _TRANSACTION_COLUMNS: Final = (
     "currency",
     "reference",
 )
+_IDS: Final = frozenset({"transaction_id", "hold_id"})
 _NUMBERS: Final = frozenset({"amount", "remaining", "overdraft_limit"})
 
 
@@ -125,7 +126,9 @@ def _show_page(page: dict[str, Any], found: list[dict[str, Any]], columns: tuple
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(name.replace("_", " "), justify="right" if name in _NUMBERS else "left", overflow="fold")
+        # An id stays in one piece, so that it can be copied.
+        is_id, is_number = name in _IDS, name in _NUMBERS
+        table.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold", no_wrap=is_id)
     for each in found:
         table.add_row(*(Text(_shown(name, each[name])) for name in columns))
     console().print(table)

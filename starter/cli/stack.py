@@ -1,4 +1,4 @@
-"""`casaflow up`, `down` and `status`."""
+"""`casaflow up`, `down`, `status` and `env`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,10 +40,11 @@ _STYLES = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the three commands."""
+    """Add the commands."""
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(env)
 
 
 def _say(line: str) -> None:
@@ -111,6 +113,19 @@ def status(as_json: Json = False) -> None:
     settings = Settings()
     if not show_status(settings.home, as_json=as_json, groups=settings):
         raise typer.Exit(1)
+
+
+def env() -> None:
+    """Print what sets CASAFLOW_API_URL and CASAFLOW_API_KEY to those of the stack, for a shell: eval "$(casaflow env)".
+
+    What the environment has already stays as it is. It brings the key along: give it to nobody.
+    """
+    home = Settings().home
+    info = control.read_stack_info(home)
+    if info is None:
+        raise UnavailableError(part="stack", detail=f"nothing runs in {home.absolute()}; start it with: casaflow up")
+    for name, of_the_stack in (("CASAFLOW_API_URL", info.api), ("CASAFLOW_API_KEY", info.api_key)):
+        typer.echo(f"export {name}={shlex.quote(os.environ.get(name, of_the_stack))}")
 
 
 def show_status(home: Path, *, as_json: bool, groups: Settings | None = None) -> bool:
