@@ -33,7 +33,7 @@ def text() -> str:
     command = typer.main.get_command(app)
     _in_whole_sentences(command)
     made = get_docs_for_click(obj=command, ctx=typer.Context(command), name="casaflow", title="The command line")
-    made = _NOISE.sub("", made).replace("**Options**:\n\n\n", "").replace("**Options**:\n\n**", "**")
+    made = _NOISE.sub("", made).replace("**Options**:\n\n\n", "").replace("**Options**:\n\n**", "**").replace("```console", "```text")
     title, _, rest = made.partition("\n")
     return f"{MADE}\n\n{title}\n\n{_INTRODUCTION}\n{rest.rstrip()}\n"
 
