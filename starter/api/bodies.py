@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The largest valid transaction has some 330 kB: 27,000 characters of metadata, each written as two escapes of six bytes."""
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 STREAMED: Final = frozenset({("POST", "/v1/files")})
 """Requests whose endpoint reads the body as it arrives, and has a bound of its own for it."""
 MAX_DEPTH: Final = 32
@@ -50,7 +51,8 @@ class BodyGate:
                 await response(scope, receive, send)
                 return
         body = b"".join(chunks)
-        if body and not _is_json(Headers(scope=scope)):
+        # Of a method that nothing has (TRACE, say) the router says so.
+        if body and scope["method"] in _WITH_BODY and not _is_json(Headers(scope=scope)):
             detail = "a body must come as application/json"
             await problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)(scope, receive, send)
             return

@@ -133,6 +133,8 @@ def _plain(schema: dict[str, Any], schemas: dict[str, Any], name: str, within: s
 
 
 def _text(schema: dict[str, Any], name: str, within: str) -> str:
+    if name == "start_date":
+        return "2030-01-31"  # of a standing order, which can't begin in the past
     by_format = {"uuid": _UUID, "date-time": _INSTANT, "date": "2026-01-31", "time": "12:00:00", "uri": "https://bank.example/hook"}
     if schema.get("format") in by_format:
         return by_format[schema["format"]]

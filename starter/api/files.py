@@ -18,7 +18,7 @@ from ledger.ids import parse_transaction_id
 from ledger.payment_files import MAX_SHOWN_PROBLEMS, FileAction, FileKey, FileMode, PaymentFile
 from ledger.requests import MAX_REMITTANCE_LENGTH
 from starter.api.answers import LOCATION, answer
-from starter.api.models.fields import Text
+from starter.api.models.fields import Text, Uuid
 from starter.api.models.files import OUTCOME_COLUMNS, FileLinesView, FileLineView, FilesView, FileView, outcome_row
 from starter.api.services import ReadsTransactions, UsesServices, WritesFiles
 from starter.payment_files import LINES_AT_ONCE
@@ -119,7 +119,7 @@ async def list_files(query: Annotated[FilesQuery, Query()], services: UsesServic
 
 
 @router.get("/{file_id}", responses=_NOT_FOUND)
-async def read_file(file_id: str, services: UsesServices, principal: ReadsTransactions) -> FileView:
+async def read_file(file_id: Uuid, services: UsesServices, principal: ReadsTransactions) -> FileView:
     """A file as it stands, with what is wrong with it."""
     key = _key(principal.tenant, file_id)
     file = await services.files.files.get(key)
@@ -129,7 +129,7 @@ async def read_file(file_id: str, services: UsesServices, principal: ReadsTransa
 
 @router.get("/{file_id}/lines", responses=_NOT_FOUND)
 async def read_lines(
-    file_id: str, query: Annotated[LinesQuery, Query()], services: UsesServices, principal: ReadsTransactions
+    file_id: Uuid, query: Annotated[LinesQuery, Query()], services: UsesServices, principal: ReadsTransactions
 ) -> FileLinesView:
     """A page of a file's lines, each with what became of it."""
     key = _key(principal.tenant, file_id)
@@ -152,7 +152,7 @@ async def read_lines(
     },
 )
 async def read_outcome(
-    file_id: str, query: Annotated[OutcomeQuery, Query()], services: UsesServices, principal: ReadsTransactions
+    file_id: Uuid, query: Annotated[OutcomeQuery, Query()], services: UsesServices, principal: ReadsTransactions
 ) -> StreamingResponse:
     """What became of each line, as CSV or pain.002, streamed."""
     key = _key(principal.tenant, file_id)
@@ -195,25 +195,25 @@ async def _report(file: PaymentFile, services: UsesServices) -> StreamingRespons
 
 
 @router.post("/{file_id}/pause", responses=_NOT_FOUND | _ENDED)
-async def pause(file_id: str, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
+async def pause(file_id: Uuid, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
     """Post no further lines until the file is resumed. Lines that are decided stand."""
     return await _change(file_id, FileAction.PAUSE, services, principal, body)
 
 
 @router.post("/{file_id}/resume", responses=_NOT_FOUND | _ENDED)
-async def resume(file_id: str, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
+async def resume(file_id: Uuid, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
     """Go on where the file was paused."""
     return await _change(file_id, FileAction.RESUME, services, principal, body)
 
 
 @router.post("/{file_id}/cancel", responses=_NOT_FOUND | _ENDED)
-async def cancel(file_id: str, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
+async def cancel(file_id: Uuid, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None = None) -> FileView:
     """Post no further lines for good. Lines that are decided stand; each is reversed as any transaction is."""
     return await _change(file_id, FileAction.CANCEL, services, principal, body)
 
 
 async def _change(
-    file_id: str, action: FileAction, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None
+    file_id: Uuid, action: FileAction, services: UsesServices, principal: WritesFiles, body: FileChangeBody | None
 ) -> FileView:
     reason = body.reason if body is not None else None
     changed = await services.files.change(_key(principal.tenant, file_id), action, by=principal.name, reason=reason)

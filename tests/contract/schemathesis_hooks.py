@@ -13,6 +13,8 @@ _BEYOND = (
     "must be next_cursor of",
     "must be .*(?:time zone|IANA name)",
     "must be in the future",
+    "must be today",
+    "must be some of .*, each once",
     "must be (?:after|before|later|left out|given|another|greater than zero|the currency|the debtor's|the account's currency)",
     "must not be (?:before|given|after)",
     "must be what",

@@ -32,7 +32,7 @@ class RotationBody(_Body):
     """How a key is to be rotated."""
 
     overlap_seconds: int = Field(
-        default=int(DEFAULT_OVERLAP.total_seconds()), ge=0, le=int(LONGEST_OVERLAP.total_seconds()), examples=[86_400]
+        default=int(DEFAULT_OVERLAP.total_seconds()), strict=True, ge=0, le=int(LONGEST_OVERLAP.total_seconds()), examples=[86_400]
     )
     """How long the old key stays valid."""
     expires_at: str | None = Field(default=None, max_length=40, examples=["2030-01-01T00:00:00Z"])
