@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The largest valid transaction has some 330 kB: 27,000 characters of metadata, each written as two escapes of six bytes."""
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 STREAMED: Final = frozenset({("POST", "/v1/files")})
 """Requests whose endpoint reads the body as it arrives, and has a bound of its own for it."""
 MAX_DEPTH: Final = 32
@@ -33,7 +33,8 @@ class BodyGate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI
-        if scope["type"] != "http" or (scope["method"], scope["path"]) in STREAMED:
+        # Of a method that nothing has (TRACE, say) the router says so, and reads no body.
+        if scope["type"] != "http" or scope["method"] not in _METHODS or (scope["method"], scope["path"]) in STREAMED:
             await self._app(scope, receive, send)
             return
         chunks: list[bytes] = []
@@ -51,8 +52,7 @@ class BodyGate:
                 await response(scope, receive, send)
                 return
         body = b"".join(chunks)
-        # Of a method that nothing has (TRACE, say) the router says so.
-        if body and scope["method"] in _WITH_BODY and not _is_json(Headers(scope=scope)):
+        if body and not _is_json(Headers(scope=scope)):
             detail = "a body must come as application/json"
             await problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)(scope, receive, send)
             return

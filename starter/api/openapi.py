@@ -26,6 +26,7 @@ _OF_ALL: Final = {
     HTTPStatus.UNAUTHORIZED: "The API key, or the token, is missing, malformed, unknown, revoked or expired.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect of casaflow; its log has the details.",
     HTTPStatus.NOT_ACCEPTABLE: "`Accept` leaves out the form of the answer. Nothing was done.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The URL is too long. Nothing was done.",
     HTTPStatus.TOO_MANY_REQUESTS: "The key has asked more often than its rate allows. Nothing was done.",
     HTTPStatus.SERVICE_UNAVAILABLE: "PostgreSQL or Temporal did not answer. The same request again settles it.",
     HTTPStatus.GATEWAY_TIMEOUT: "The answer took too long. The same request again settles it.",

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ledger.acts import AdministrativeAct
 from ledger.keys import DEFAULT_OVERLAP, LONGEST_OVERLAP, LONGEST_PRINCIPAL, ApiKey
 from ledger.scopes import Scope
 from starter.api.models.fields import Answer
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):  # pydantic would take true for 1, and "60" for 60
+        message = "must be a whole number"
+        raise ValueError(message)  # noqa: TRY004  pydantic reports ValueError only
+    return value
 
 
 class _Body(BaseModel):
@@ -31,8 +38,8 @@ class KeyBody(_Body):
 class RotationBody(_Body):
     """How a key is to be rotated."""
 
-    overlap_seconds: int = Field(
-        default=int(DEFAULT_OVERLAP.total_seconds()), strict=True, ge=0, le=int(LONGEST_OVERLAP.total_seconds()), examples=[86_400]
+    overlap_seconds: Annotated[int, BeforeValidator(_number)] = Field(
+        default=int(DEFAULT_OVERLAP.total_seconds()), ge=0, le=int(LONGEST_OVERLAP.total_seconds()), examples=[86_400]
     )
     """How long the old key stays valid."""
     expires_at: str | None = Field(default=None, max_length=40, examples=["2030-01-01T00:00:00Z"])
