@@ -48,13 +48,13 @@ class EventRelay:
         # In another order each time: a share whose events can't be published ends a run, and must not end each before the same others.
         random.shuffle(shares)
         # Half of the shares at a time, so that another worker's relay finds some; in turn, so that none waits for the end of the others.
-        parts = [part for part in (shares[::2], shares[1::2]) if part]
-        while parts:
-            for part in tuple(parts):
-                published = await self._outbox.relay(part, older_than=self._older_than, publish=self._publisher.publish)
+        halves = [half for half in (shares[::2], shares[1::2]) if half]
+        while halves:
+            for half in tuple(halves):
+                published = await self._outbox.relay(half, older_than=self._older_than, publish=self._publisher.publish)
                 relayed += published
                 if published < RELAYED_AT_ONCE:
-                    parts.remove(part)
+                    halves.remove(half)
         return relayed
 
     async def keep_up(self, *, every_seconds: float) -> None:

@@ -248,9 +248,7 @@ class PostgresOutbox:
 def _event(columns: Sequence[Any]) -> Event:
     """An event as the outbox has it. Written by this code, it isn't validated again: a backlog has a hundred thousand of them."""
     event_id, topic, key, kind, source, subject, time, data = columns
-    return Event.model_construct(
-        event_id=event_id, topic=topic, key=key, type=kind, source=source, subject=subject, time=time, data=data
-    )  # fmt: skip
+    return Event.model_construct(event_id=event_id, topic=topic, key=key, type=kind, source=source, subject=subject, time=time, data=data)
 
 
 async def _mark(connection: AsyncConnection, event_ids: Sequence[str]) -> None:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The largest valid transaction has some 330 kB: 27,000 characters of metadata, each written as two escapes of six bytes."""
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-STREAMED: Final = frozenset({("POST", "/v1/files")})
-"""Requests whose endpoint reads the body as it arrives, and has a bound of its own for it."""
+STREAMED: Final = frozenset({"/v1/files"})
+"""Paths whose endpoint reads the body as it arrives, and has a bound of its own for it."""
 MAX_DEPTH: Final = 32
 """Of arrays and objects within each other; no endpoint takes more than six."""
 _TOO_DEEP: Final = f"must not be nested more than {MAX_DEPTH} deep"
@@ -33,8 +32,7 @@ class BodyGate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI
-        # Of a method that nothing has (TRACE, say) the router says so, and reads no body.
-        if scope["type"] != "http" or scope["method"] not in _METHODS or (scope["method"], scope["path"]) in STREAMED:
+        if scope["type"] != "http" or scope["path"] in STREAMED:
             await self._app(scope, receive, send)
             return
         chunks: list[bytes] = []

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ledger.closings import MAX_STATEMENTS, ClosedStatement, CurrentStatement, StatementList
 from ledger.documents import DocumentFormat
@@ -17,7 +17,7 @@ from ledger.statements import DEFAULT_PAGE_LINES, MAX_PAGE_LINES, StatementOrder
 from starter.api import documents
 from starter.api.answers import answer
 from starter.api.documents import DOCUMENTED, refuse_pages
-from starter.api.models.fields import AmountText, Answer
+from starter.api.models.fields import Answer, DecimalText, StrictBody
 from starter.api.models.statements import StatementView
 from starter.api.negotiation import format_asked
 from starter.api.services import ReadsAccounts, UsesServices
@@ -27,18 +27,14 @@ router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 _AMOUNTS = ("opening_balance", "credited", "debited", "closing_balance")
 
 
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class StatementListQuery(_Query):
+class StatementListQuery(StrictBody):
     """Which statements."""
 
     before: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Closed statements with smaller numbers: `next_before`.")
     limit: int = Field(default=12, ge=1, le=MAX_STATEMENTS, description="Closed statements at most.")
 
 
-class StatementLinesQuery(_Query):
+class StatementLinesQuery(StrictBody):
     """Which lines of a closed statement."""
 
     limit: int = Field(default=DEFAULT_PAGE_LINES, ge=1, le=MAX_PAGE_LINES, description="Lines of a page at most.")
@@ -56,10 +52,10 @@ class ClosedStatementView(Answer):
     """Lines booked then or later."""
     until: dt.datetime
     """Lines booked before this instant."""
-    opening_balance: AmountText
-    credited: AmountText
-    debited: AmountText
-    closing_balance: AmountText
+    opening_balance: DecimalText
+    credited: DecimalText
+    debited: DecimalText
+    closing_balance: DecimalText
     lines: int
     closed_at: dt.datetime
 
@@ -74,10 +70,10 @@ class CurrentStatementView(Answer):
 
     since: dt.datetime | None
     """The end of the last closed statement; null: there is none."""
-    opening_balance: AmountText
-    credited: AmountText
-    debited: AmountText
-    closing_balance: AmountText
+    opening_balance: DecimalText
+    credited: DecimalText
+    debited: DecimalText
+    closing_balance: DecimalText
     lines: int
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 _UUID: Final = "0f0b8c1e-6f3a-5d0e-9a7c-2b1d3e4f5a6b"
@@ -111,7 +110,7 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], *, name: str = "
     if "enum" in schema:
         wanted = _STATUSES.get(within, _VALUES["status"]) if name == "status" else _KINDS.get(within, _VALUES.get(name))
         return wanted if wanted in schema["enum"] else schema["enum"][0]
-    if schema.get("examples"):
+    if schema.get("examples") and not _VALUES.get(name):  # of two accounts, say, not the same one
         return schema["examples"][0]
     return _plain(schema, schemas, name, within)
 
@@ -133,8 +132,6 @@ def _plain(schema: dict[str, Any], schemas: dict[str, Any], name: str, within: s
 
 
 def _text(schema: dict[str, Any], name: str, within: str) -> str:
-    if name == "start_date":
-        return "2030-01-31"  # of a standing order, which can't begin in the past
     by_format = {"uuid": _UUID, "date-time": _INSTANT, "date": "2026-01-31", "time": "12:00:00", "uri": "https://bank.example/hook"}
     if schema.get("format") in by_format:
         return by_format[schema["format"]]
@@ -144,5 +141,5 @@ def _text(schema: dict[str, Any], name: str, within: str) -> str:
         return _KINDS[within]
     if name.endswith("_id") and name not in _VALUES:
         return _UUID
-    is_amount = "[0-9]+" in schema.get("pattern", "") or re.search("balance|limit|amount|held|available|ledger|line$", name)
-    return "12.50" if is_amount else str(_VALUES.get(name) or "text")
+    is_amount = schema.get("format") == "decimal" or "[0-9]+" in schema.get("pattern", "")
+    return str(_VALUES.get(name) or ("12.50" if is_amount else "text"))

@@ -11,14 +11,14 @@ from typing import Annotated, BinaryIO, Final, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ledger.cursors import cursor_behind, position_of
 from ledger.ids import parse_transaction_id
 from ledger.payment_files import MAX_SHOWN_PROBLEMS, FileAction, FileKey, FileMode, PaymentFile
 from ledger.requests import MAX_REMITTANCE_LENGTH
 from starter.api.answers import LOCATION, answer
-from starter.api.models.fields import Text, Uuid
+from starter.api.models.fields import StrictBody, Text, Uuid
 from starter.api.models.files import OUTCOME_COLUMNS, FileLinesView, FileLineView, FilesView, FileView, outcome_row
 from starter.api.services import ReadsTransactions, UsesServices, WritesFiles
 from starter.payment_files import LINES_AT_ONCE
@@ -38,24 +38,20 @@ _CONTENT: Final = {
 }
 
 
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class NewFileQuery(_Query):
+class NewFileQuery(StrictBody):
     """How a file is posted."""
 
     mode: FileMode = Field(default=FileMode.BEST_EFFORT, description="Whether a refused line stops the others.")
 
 
-class FilesQuery(_Query):
+class FilesQuery(StrictBody):
     """Which files."""
 
     limit: int = Field(default=50, ge=1, le=MAX_PAGE_FILES, description="Files of a page at most.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
-class LinesQuery(_Query):
+class LinesQuery(StrictBody):
     """Which lines."""
 
     after: int = Field(default=0, ge=0, le=2**53, description="Lines with larger numbers: `next_after` of the page before.")
@@ -63,16 +59,14 @@ class LinesQuery(_Query):
     status: Literal["pending", "completed", "rejected"] | None = Field(default=None, description="Only lines that stand so.")
 
 
-class OutcomeQuery(_Query):
+class OutcomeQuery(StrictBody):
     """In which form."""
 
     format: Literal["csv", "pain.002"] = Field(default="csv", description="`pain.002` once the file is over.")
 
 
-class FileChangeBody(BaseModel):
+class FileChangeBody(StrictBody):
     """Why a file is paused, resumed or cancelled; recorded with who does it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
 

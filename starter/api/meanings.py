@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+PARAMETERS: Final = "parameters"
+"""Where a name stands that is a parameter's."""
 _OF_ALL: Final = {
     "account_id": "The account's id, an IBAN or another name.",
-    "accounts": "Accounts.",
     "act_id": "The act's id.",
     "acts": "The acts of this page.",
     "amount": "In major units of the currency.",
@@ -163,7 +164,6 @@ _OF_ALL: Final = {
     "transaction_limit": "What one debit may take; null: no limit.",
     "transactions": "Transactions.",
     "type": "A reference to the page of the code on this API.",
-    "until": "When it ends, or begins.",
     "urgent": "Whether rejections go out in quiet hours as well.",
     "url": "Where they go.",
     "value_date": "From this date on it counts for balances by value date; the booking date unless given.",
@@ -176,6 +176,12 @@ _OF_ALL: Final = {
     "workflow_id": "Temporal's id of the workflow.",
 }
 _OF_MODELS: Final = {
+    (PARAMETERS, "code"): "The problem's code.",
+    (PARAMETERS, "name"): "The type's name.",
+    (PARAMETERS, "status"): "Those that stand so.",
+    (PARAMETERS, "kind"): "Those of this kind.",
+    (PARAMETERS, "currency"): "Those in this currency.",
+    (PARAMETERS, "reference"): "Those with exactly this reference.",
     ("AccountBody", "kind"): "`current` or `savings`.",
     ("AccountView", "kind"): "`current` or `savings`.",
     ("AccountsView", "accounts"): "The accounts of this page.",

@@ -6,14 +6,14 @@ import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ledger.deliveries import MessageStatus, StoredMessage
 from ledger.ids import parse_transaction_id
 from ledger.money import Money
 from ledger.notifications import MAX_CUSTOMER_ACCOUNTS, Language, MessageKind, NotificationPreferences
 from starter.api.answers import answer
-from starter.api.models.fields import AccountId, Amount, AmountText, Answer, Currency, Reason, Text
+from starter.api.models.fields import AccountId, Amount, Answer, Currency, DecimalText, Reason, StrictBody, Text
 from starter.api.services import ReadsNotifications, UsesServices, WritesNotifications
 from starter.api.standing_orders import LocalTime
 from starter.notifications import MAX_PAGE_MESSAGES, WebhookWish
@@ -24,11 +24,7 @@ _CUSTOMER = "/v1/customers/{customer_id}/notifications"
 _NO_PREFERENCES = answer(404, "The customer has no preferences.")
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class WebhookBody(_Body):
+class WebhookBody(StrictBody):
     """Where webhooks go. They are signed as Standard Webhooks says."""
 
     url: str
@@ -39,7 +35,7 @@ class WebhookBody(_Body):
     """Make one in any case. What it replaces signs for another day beside it."""
 
 
-class QuietHoursBody(_Body):
+class QuietHoursBody(StrictBody):
     """A part of each day in which messages wait."""
 
     start: LocalTime
@@ -49,7 +45,7 @@ class QuietHoursBody(_Body):
     """IANA name."""
 
 
-class PreferencesBody(_Body):
+class PreferencesBody(StrictBody):
     """What a customer wants to hear, and how. It replaces all that was set before."""
 
     accounts: Annotated[list[AccountId], Field(min_length=1, max_length=MAX_CUSTOMER_ACCOUNTS)]
@@ -64,13 +60,13 @@ class PreferencesBody(_Body):
     """Whether rejections go out in quiet hours as well."""
 
 
-class ReplayBody(_Body):
+class ReplayBody(StrictBody):
     """Why a message is sent again; recorded with who asks for it."""
 
     reason: Reason
 
 
-class MessagesQuery(_Body):
+class MessagesQuery(StrictBody):
     """Which messages."""
 
     status: MessageStatus | None = None
@@ -106,7 +102,7 @@ class PreferencesView(Answer):
     email: str | None
     webhook: WebhookView | None
     kinds: list[MessageKind]
-    minimum_amounts: dict[str, AmountText]
+    minimum_amounts: dict[str, DecimalText]
     language: Language
     quiet_hours: QuietHoursView | None
     urgent: bool

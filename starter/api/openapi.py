@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from starter.api.examples import example_of
-from starter.api.meanings import describe, meaning_of
+from starter.api.meanings import PARAMETERS, describe, meaning_of
 from starter.api.models.problems import Problem, WrongField
 from starter.api.problem_codes import PROBLEM_PAGES
 from starter.api.problem_codes import example_of as problem_example
@@ -131,16 +131,6 @@ _PARAMETER_EXAMPLES: Final = {
 }
 
 
-_PARAMETER_MEANINGS: Final = {
-    "code": "The problem's code.",
-    "name": "The type's name.",
-    "status": "Those that stand so.",
-    "kind": "Those of this kind.",
-    "currency": "Those in this currency.",
-    "reference": "Those with exactly this reference.",
-}
-
-
 def _describe_parameters(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         place, name = parameter["in"], parameter["name"].lower()
@@ -148,7 +138,7 @@ def _describe_parameters(operation: dict[str, Any]) -> None:
         if known is not None:
             parameter["schema"] = known | {"title": parameter["schema"].get("title", name)}
         if not parameter.get("description"):
-            parameter["description"] = _PARAMETER_MEANINGS.get(name) or meaning_of(name)
+            parameter["description"] = meaning_of(name, within=PARAMETERS) or meaning_of(name)
         if (name in _PARAMETER_EXAMPLES and place != "query") or parameter.get("required"):
             parameter["example"] = _PARAMETER_EXAMPLES.get(name) or example_of(parameter["schema"], {}, name=name)
 

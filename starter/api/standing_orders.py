@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from ledger.calendars import DayShift, Holidays
 from ledger.ids import key_standing_order_id, parse_account_id, parse_transaction_id
@@ -31,14 +31,16 @@ from starter.api.answers import LOCATION, answer
 from starter.api.models.fields import (
     AccountId,
     Amount,
-    AmountText,
     Answer,
     CalendarDate,
     Currency,
+    DecimalText,
     Reference,
     RemittanceInformation,
+    StrictBody,
     Text,
     Uuid,
+    WholeNumber,
 )
 from starter.api.models.transactions import ReasonView
 from starter.api.services import ReadsTransactions, UsesServices, WritesStandingOrders
@@ -68,39 +70,35 @@ LocalTime = Annotated[
 ]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ScheduleBody(_Body):
+class ScheduleBody(StrictBody):
     """When a standing order is due."""
 
     frequency: Frequency
-    day: Annotated[int, Field(strict=True)] | None = None
+    day: WholeNumber | None = None
     """Of a week (1: Monday), or of a month; in a shorter month it is the last one. Unless given, the start date's."""
     time: LocalTime | None = None
     """Local time in `time_zone`; 06:00 unless given."""
     time_zone: str
     """IANA name."""
-    start_date: CalendarDate
+    start_date: CalendarDate = Field(examples=["2030-01-31"])
     end_date: CalendarDate | None = None
-    count: Annotated[int, Field(strict=True)] | None = None
+    count: WholeNumber | None = None
     """Due dates at most."""
     calendar: DayShift = DayShift.NONE
     """Where a date goes that is no business day."""
     holidays: Holidays = Holidays.TARGET2
 
 
-class OrderRetryBody(_Body):
+class OrderRetryBody(StrictBody):
     """Try a refused transaction again."""
 
-    retry_until: Annotated[int, Field(strict=True)]
+    retry_until: WholeNumber
     """Hours from the first attempt on."""
-    every: Annotated[int, Field(strict=True)] = 1
+    every: WholeNumber = 1
     """Hours between two attempts."""
 
 
-class StandingOrderBody(_Body):
+class StandingOrderBody(StrictBody):
     """A new standing order."""
 
     order_id: Uuid | None = None
@@ -114,13 +112,13 @@ class StandingOrderBody(_Body):
     on_refusal: Literal["skip", "stop"] | OrderRetryBody = "skip"
 
 
-class ChangeBody(_Body):
+class ChangeBody(StrictBody):
     """Why a standing order is changed; recorded with who changes it."""
 
     reason: Annotated[Text, Field(min_length=1, max_length=MAX_REMITTANCE_LENGTH)] | None = None
 
 
-class OrdersQuery(_Body):
+class OrdersQuery(StrictBody):
     """Which standing orders."""
 
     limit: int = Field(default=100, ge=1, le=MAX_PAGE_ORDERS, description="Orders of a page at most.")
@@ -185,7 +183,7 @@ class StandingOrderView(Answer):
     status: OrderStatus
     debtor: str
     creditor: str
-    amount: AmountText
+    amount: DecimalText
     currency: str
     reference: str | None
     remittance_information: str | None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
-import psycopg
 import pytest
 from playwright.async_api import Browser, Locator, expect
-from psycopg import sql
 
 from tests.console.conftest import PATIENCE_MILLISECONDS, Screens
-from tests.integration.api.bank import Bank, bank_at
-from tests.integration.api.saga import api_process
+from tests.integration.api.bank import Bank
+from tests.integration.api.saga import saga_bank_at
+from tests.integration.defects import credits_are_refused
 from tests.stack_fixtures import RunningStack
 
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
@@ -21,11 +19,7 @@ expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 @pytest.fixture(scope="module")
 async def bank(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    """A tenant of an API that posts transfers leg by leg, so that money can stand between them."""
-    async with (
-        api_process(stack, tmp_path_factory.mktemp("saga") / "api.log", TRANSFERS="saga") as api,
-        bank_at(api, stack.postgres_dsn) as opened,
-    ):
+    async with saga_bank_at(stack, tmp_path_factory.mktemp("saga")) as opened:
         yield opened
 
 
@@ -34,19 +28,6 @@ async def screens(browser: Browser, bank: Bank) -> AsyncIterator[Screens]:
     opened = Screens(browser, str(bank.http.base_url).rstrip("/"))
     yield opened
     await opened.close()
-
-
-@contextmanager
-def defect(stack: RunningStack, account_id: str) -> Iterator[None]:
-    """The database refuses every credit of one account: what the rules allow, and no retry mends."""
-    name = sql.Identifier(f"defect_{uuid.uuid4().hex[:12]}")
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        refusal = sql.SQL("ALTER TABLE offline_entry ADD CONSTRAINT {} CHECK (account_id <> {}) NOT VALID")
-        connection.execute(refusal.format(name, sql.Literal(account_id)))
-        try:
-            yield
-        finally:
-            connection.execute(sql.SQL("ALTER TABLE offline_entry DROP CONSTRAINT {}").format(name))
 
 
 @pytest.mark.parametrize(
@@ -61,10 +42,10 @@ async def test_parked_transfer_ends_as_the_operator_says(
     screens: Screens, bank: Bank, stack: RunningStack, button: str, outcome: str, balances: list[str]
 ) -> None:
     debtor, creditor, other = await bank.open(funds="100.00"), await bank.open(), await bank.open()
-    with defect(stack, creditor):
-        parked = await bank.submit({"debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}, wait_seconds=10)
-        assert parked.json()["status"] == "parked", parked.text
-        transaction_id = parked.json()["transaction_id"]
+    with credits_are_refused(stack, "account_id", creditor):
+        transaction_id = str(uuid.uuid4())
+        body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
+        await bank.park(body)
         page = (await screens.open(bank.key)).page
         await page.get_by_role("link", name="Needs attention").click()
         row = page.locator(f'tr[data-key="{transaction_id}"]')

@@ -23,7 +23,7 @@ _BEYOND = (
     "must be an instant",  # a day or an hour that the calendar doesn't have
     "must be a (?:date|calendar)",
     "or creditor must be given",
-    "must have printable",
+    "must have printable|must be .* printable characters",
     "must be (?:a URL|a plain e-mail address)",
     "must be from|must lie|at most|must be 10",
 )

@@ -60,3 +60,5 @@ def test_an_amount_is_a_decimal_and_no_float_is_taken_for_one() -> None:
         models.TransactionRequest(creditor="1", amount=0.1 + 0.2, currency="EUR")
     with pytest.raises(ValidationError, match="not a float"):
         models.RulesRequest(daily_limit=5.5)
+    with pytest.raises(ValidationError, match="not a float"):
+        models.PreferencesRequest.model_validate({"accounts": ["1"], "minimum_amounts": {"EUR": 0.1}})

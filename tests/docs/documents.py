@@ -12,6 +12,8 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from tests.contract.reference.markdown import anchor
+
 ROOT: Final = Path(__file__).parents[2]
 _COMMENT = re.compile(r"<!--\s*([a-z ]+?)\s*:\s*(.*?)\s*-->", re.DOTALL)
 
@@ -103,9 +105,9 @@ class Document:
         for opening, heading in zip(self._tokens, self._tokens[1:], strict=False):
             if opening.type == "heading_open":
                 plain = "".join(child.content for child in heading.children or [])
-                anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
-                repeated = sum(1 for other in found if re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", other))
-                found.add(f"{anchor}-{repeated}" if repeated else anchor)
+                name = anchor(plain)
+                repeated = sum(1 for other in found if re.fullmatch(rf"{re.escape(name)}(-\d+)?", other))
+                found.add(f"{name}-{repeated}" if repeated else name)
         return found
 
 

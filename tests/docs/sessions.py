@@ -36,6 +36,15 @@ set -ae
 """What a block sets is kept, also where it ends with an error that is expected."""
 
 
+class DiffersError(AssertionError):
+    """A block printed something else than its document shows."""
+
+    def __init__(self, where: str, block: Block, printed: str) -> None:
+        self.printed = printed
+        shown = block.output.text if block.output is not None else ""
+        super().__init__(f"{where}: it shows\n{shown}\nand this was printed:\n{printed}")
+
+
 @dataclass(frozen=True)
 class Session:
     """A shell in an empty folder that looks like a checkout: `./run` is the real one, `.casaflow` the stack's home.
@@ -72,7 +81,7 @@ class Session:
             if wrong is None:
                 return done.stdout
             if time.monotonic() > deadline:
-                raise AssertionError(wrong)
+                raise wrong
             time.sleep(_PAUSE_SECONDS)
 
     def _once(self, block: Block) -> subprocess.CompletedProcess[str]:
@@ -99,11 +108,11 @@ class Session:
         return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     @staticmethod
-    def _wrong(document: Document, block: Block, done: subprocess.CompletedProcess[str]) -> str | None:
+    def _wrong(document: Document, block: Block, done: subprocess.CompletedProcess[str]) -> AssertionError | None:
         where = f"{document.name}:{block.line}"
         expected = int(block.said.get(EXIT_CODE, "0"))
         if done.returncode != expected:
-            return f"{where}: exit code {done.returncode}, not {expected}\n{block.text}\n{done.stdout}"
+            return AssertionError(f"{where}: exit code {done.returncode}, not {expected}\n{block.text}\n{done.stdout}")
         if block.output is not None and not is_shown(block.output.text, done.stdout):
-            return f"{where}: it shows\n{block.output.text}\nand this was printed:\n{done.stdout}"
+            return DiffersError(where, block, done.stdout)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,15 +10,13 @@ from typing import Any, Final
 
 import pytest
 import typer
-from pydantic import SecretStr
 
 from infra.settings import Settings
-from starter.api.application import create_app
-from starter.api.openapi import document as openapi_document
 from starter.cli.main import app
+from tests.contract.reference.api import openapi
+from tests.contract.reference.command_line import variables
 from tests.docs.documents import ROOT, Document, documents
 
-_SETTINGS_PAGE: Final = ROOT / "docs/operating/settings.md"
 _SCRIPTS_OWN: Final = {"demo", "test", "lint", "check", "lock"}
 """What `./run` has itself, or has as `casaflow` has it."""
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -49,13 +46,6 @@ def test_endpoints_that_a_document_names_are_there(document: Document) -> None:
 def test_settings_that_a_document_names_are_there(document: Document) -> None:
     unknown = {name for name in _VARIABLE.findall(document.text) if name not in _variables()}
     assert not unknown, f"{document.name}: there is no {', '.join(sorted(unknown))}"
-
-
-def test_each_setting_stands_once_on_its_page_with_its_default() -> None:
-    rows = re.findall(r"^\| `(CASAFLOW_\w+)` \| (.*?) \| .+ \|$", _SETTINGS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) == len(dict(rows)), "a setting stands there twice"
-    expected = {_variable(name): _default(name) for name, field in Settings.model_fields.items() if field.validation_alias is None}
-    assert {name: default.strip("`") for name, default in rows} == expected
 
 
 @ALL
@@ -150,8 +140,7 @@ def _inner(command: Any) -> dict[str, Any]:
 @cache
 def _endpoints() -> dict[str, set[str]]:
     """The paths of the API without the names of what is put in, with their methods."""
-    nowhere = Settings(postgres_url=SecretStr("postgresql://nobody@127.0.0.1/none"), temporal_address="127.0.0.1:1")
-    paths: dict[str, dict[str, Any]] = openapi_document(create_app(nowhere))["paths"]
+    paths: dict[str, dict[str, Any]] = openapi()["paths"]
     return {_shape(path): {method.upper() for method in methods} for path, methods in paths.items()}
 
 
@@ -173,30 +162,8 @@ def _variables() -> set[str]:
     in_tests = {
         name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"environ.*?(CASAFLOW_\w+)", path.read_text("utf-8"))
     }
-    return settings | in_tests | set(_read_by_options(_command_line()))
-
-
-def _read_by_options(command: Any) -> Iterator[str]:
-    for parameter in command.params:
-        if isinstance(parameter.envvar, str):
-            yield parameter.envvar
-    for inner in _inner(command).values():
-        yield from _read_by_options(inner)
+    return settings | in_tests | variables().keys()
 
 
 def _variable(name: str) -> str:
     return f"CASAFLOW_{name.upper()}"
-
-
-def _default(name: str) -> str:
-    """A setting's default, as the environment would have it."""
-    value = Settings.model_fields[name].get_default(call_default_factory=True)
-    if value is None or value in ((), {}):
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dt.timedelta):
-        return f"PT{value // dt.timedelta(hours=1)}H"
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

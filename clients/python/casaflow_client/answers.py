@@ -20,11 +20,11 @@ class Model(BaseModel):
     @classmethod
     def _no_float_for_an_amount(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  whatever a caller gives
         """A float is refused for an amount, though pydantic would take it: it may not be what was meant (0.1 + 0.2)."""
-        if isinstance(value, float) and info.field_name in cls.model_fields:
-            annotation = cls.model_fields[info.field_name].annotation
-            if annotation is Decimal or Decimal in get_args(annotation):
-                message = "must be a Decimal or a decimal string, not a float"
-                raise ValueError(message)
+        given = value.values() if isinstance(value, dict) else (value,)
+        field = cls.model_fields.get(info.field_name or "")
+        if any(isinstance(each, float) for each in given) and field is not None and _is_of_decimals(field.annotation):
+            message = "must be a Decimal or a decimal string, not a float"
+            raise ValueError(message)
         return value
 
     @property
@@ -36,3 +36,7 @@ class Model(BaseModel):
     def http_status(self) -> int:
         """The answer's HTTP status: of a submitted transaction, 200 says that its id was known before."""
         return self._status
+
+
+def _is_of_decimals(annotation: Any) -> bool:  # noqa: ANN401  a type
+    return annotation is Decimal or any(_is_of_decimals(part) for part in get_args(annotation))

@@ -12,7 +12,7 @@ from ledger.money import Money
 from ledger.statements import (
     PastBalance,
 )
-from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, AmountText, Answer, CalendarDate, Currency, StrictBody
+from starter.api.models.fields import AMOUNT_RULES, AccountId, Amount, AmountOrNone, Answer, CalendarDate, Currency, DecimalText, StrictBody
 
 
 class RulesBody(StrictBody):
@@ -55,12 +55,12 @@ class AccountView(Answer):
     currency: str
     kind: str
     status: str
-    overdraft_limit: AmountText
-    minimum_balance: AmountText
-    maximum_balance: AmountText | None
-    transaction_limit: AmountText | None
-    daily_limit: AmountText | None
-    monthly_limit: AmountText | None
+    overdraft_limit: DecimalText
+    minimum_balance: DecimalText
+    maximum_balance: DecimalText | None
+    transaction_limit: DecimalText | None
+    daily_limit: DecimalText | None
+    monthly_limit: DecimalText | None
     time_zone: str
     opened_at: dt.datetime
 
@@ -79,15 +79,15 @@ class BalanceView(Answer):
 
     account_id: str
     currency: str
-    ledger: AmountText
+    ledger: DecimalText
     """All credits minus all debits."""
-    held: AmountText | None = None
+    held: DecimalText | None = None
     """Only of the balance now, as is what is available."""
-    available: AmountText | None = None
+    available: DecimalText | None = None
     """What the next debit may take: ledger - held + overdraft limit."""
-    offline: AmountText
+    offline: DecimalText
     """All credits."""
-    online: AmountText
+    online: DecimalText
     """All debits."""
     as_of: dt.datetime
     """Entries booked then or before count."""

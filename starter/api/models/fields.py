@@ -42,6 +42,13 @@ def _one_value(value: object) -> object:
     return value
 
 
+def _whole_number(value: object) -> object:
+    if isinstance(value, bool | str):  # pydantic would take true for 1, and "60" for 60
+        message = "must be a whole number"
+        raise ValueError(message)  # noqa: TRY004  pydantic reports ValueError only
+    return value
+
+
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -67,11 +74,15 @@ AmountOrNone = Annotated[
 """Of a rule that an account may do without: null takes it away."""
 
 
-AmountText = Annotated[str, WithJsonSchema({"type": "string", "format": "decimal"})]
+DecimalText = Annotated[str, WithJsonSchema({"type": "string", "format": "decimal"})]
 """An amount, or a rate, in an answer: a decimal string, so that no reader takes it for a float."""
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+"""Of a body. `5.0` is one to JSON Schema, so it is one here."""
 
 
 AccountId = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,33}$", "examples": ["704"]})]

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from ledger.money import Money
 from ledger.payment_files import DecidedLine, FileMode, FileStatus, LineProblem, PaymentFile
-from starter.api.models.fields import AmountText, Answer
+from starter.api.models.fields import Answer, DecimalText
 
 
 class FileReasonView(Answer):
@@ -98,7 +98,7 @@ class FileLineView(Answer):
     """Of the transaction that the line is; there is none where `reason` says why it never became one."""
     debtor: str | None
     creditor: str | None
-    amount: AmountText
+    amount: DecimalText
     currency: str
     end_to_end_id: str | None
     reference: str | None

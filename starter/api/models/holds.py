@@ -11,10 +11,10 @@ from ledger.holds import Hold
 from starter.api.models.fields import (
     AccountId,
     Amount,
-    AmountText,
     Answer,
     CalendarDate,
     Currency,
+    DecimalText,
     Metadata,
     Reference,
     RemittanceInformation,
@@ -55,10 +55,10 @@ class HoldView(Answer):
 
     hold_id: str
     account_id: str
-    amount: AmountText
-    captured: AmountText
+    amount: DecimalText
+    captured: DecimalText
     """What captures took of it."""
-    remaining: AmountText
+    remaining: DecimalText
     """What it still holds."""
     currency: str
     status: str

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from ledger.acts import AdministrativeAct
 from ledger.keys import DEFAULT_OVERLAP, LONGEST_OVERLAP, LONGEST_PRINCIPAL, ApiKey
 from ledger.scopes import Scope
-from starter.api.models.fields import Answer
+from starter.api.models.fields import Answer, StrictBody, WholeNumber
 
 
-def _number(value: object) -> object:
-    if isinstance(value, bool | str):  # pydantic would take true for 1, and "60" for 60
-        message = "must be a whole number"
-        raise ValueError(message)  # noqa: TRY004  pydantic reports ValueError only
-    return value
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class KeyBody(_Body):
+class KeyBody(StrictBody):
     """A key that is to be made."""
 
     principal: str = Field(min_length=1, max_length=LONGEST_PRINCIPAL, examples=["branch 7"])
@@ -35,10 +24,10 @@ class KeyBody(_Body):
     """When it ends by itself (RFC 3339); unless given, it is valid until it is revoked."""
 
 
-class RotationBody(_Body):
+class RotationBody(StrictBody):
     """How a key is to be rotated."""
 
-    overlap_seconds: Annotated[int, BeforeValidator(_number)] = Field(
+    overlap_seconds: WholeNumber = Field(
         default=int(DEFAULT_OVERLAP.total_seconds()), ge=0, le=int(LONGEST_OVERLAP.total_seconds()), examples=[86_400]
     )
     """How long the old key stays valid."""
@@ -46,10 +35,8 @@ class RotationBody(_Body):
     """When the new one ends by itself; unless given, it lasts as long as the old one was made to."""
 
 
-class PageQuery(BaseModel):
+class PageQuery(StrictBody):
     """Which page."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     cursor: str | None = Field(default=None, max_length=1_000, description="`next_cursor` of the page before.")
     limit: int = Field(default=100, ge=1, le=1_000, description="Entries of a page at most.")

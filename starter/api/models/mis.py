@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from ledger.charts import DEFAULT_DIMENSIONS, ENTRY_DIMENSIONS, LONGEST_DAYS, TRANSACTION_DIMENSIONS, Interval
 from ledger.events import Amount
-from starter.api.models.fields import Answer
+from starter.api.models.fields import Answer, StrictBody
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from ledger.charts import ChartRequest, ChartRow
 
 
-class ChartQuery(BaseModel):
+class ChartQuery(StrictBody):
     """Which totals; a period is widened to whole hours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     since: str | None = Field(
         default=None,

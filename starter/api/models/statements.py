@@ -16,7 +16,7 @@ from ledger.statements import (
     StatementOrder,
     StatementPage,
 )
-from starter.api.models.fields import AmountText, Answer, StrictBody
+from starter.api.models.fields import Answer, DecimalText, StrictBody
 
 
 class StatementQuery(StrictBody):
@@ -36,9 +36,9 @@ class StatementLineView(Answer):
     booked_at: dt.datetime
     value_date: dt.date
     direction: EntryDirection
-    amount: AmountText
+    amount: DecimalText
     currency: str
-    ledger_balance_after: AmountText
+    ledger_balance_after: DecimalText
     settled: bool
     """Whether this line, its balance and everything before it are final."""
     transaction_id: str
@@ -69,9 +69,9 @@ class StatementView(Answer):
     account_id: str
     currency: str
     order: StatementOrder
-    opening_balance: AmountText
+    opening_balance: DecimalText
     """Ledger balance before the earliest line."""
-    closing_balance: AmountText
+    closing_balance: DecimalText
     """Ledger balance after the latest line."""
     settled_until: dt.datetime | None
     """Lines booked before this instant are settled. Null while that can't be told."""

@@ -24,10 +24,10 @@ from ledger.results import TransactionResult, TransactionStatus, WaitingFor, Wai
 from starter.api.models.fields import (
     AccountId,
     Amount,
-    AmountText,
     Answer,
     CalendarDate,
     Currency,
+    DecimalText,
     Duration,
     Metadata,
     Reason,
@@ -148,7 +148,7 @@ class RateView(Answer):
     quote_id: str
     base: str
     quote: str
-    rate: AmountText
+    rate: DecimalText
     source: str
     as_of: dt.date
 
@@ -161,10 +161,10 @@ class RateView(Answer):
 class ConversionView(RateView):
     """The rate that a transaction used, and what it did with it."""
 
-    source_amount: AmountText
-    target_amount: AmountText
+    source_amount: DecimalText
+    target_amount: DecimalText
     rounding: str
-    residual: AmountText
+    residual: DecimalText
     """Exact result minus target amount, in major units of the target's currency."""
 
     @classmethod
@@ -187,13 +187,13 @@ class LegView(Answer):
     leg: str
     account_id: str
     outcome: str
-    amount: AmountText
+    amount: DecimalText
     currency: str
     value_date: dt.date
     decided_at: dt.datetime
     version: int | None = None
-    ledger_balance_after: AmountText | None = None
-    available_balance_after: AmountText | None = None
+    ledger_balance_after: DecimalText | None = None
+    available_balance_after: DecimalText | None = None
     reason: ReasonView | None = None
 
     @classmethod
@@ -221,7 +221,7 @@ class LegView(Answer):
 class MoneyView(Answer):
     """An amount with its currency."""
 
-    amount: AmountText
+    amount: DecimalText
     currency: str
 
     @classmethod
@@ -234,14 +234,14 @@ class CreditorView(Answer):
     """One of several creditors, and what it gets."""
 
     creditor: str
-    amount: AmountText
+    amount: DecimalText
 
 
 class DebtorView(Answer):
     """One of several accounts that a reversal takes from, and how much."""
 
     debtor: str
-    amount: AmountText
+    amount: DecimalText
 
 
 class OverrideView(Answer):
@@ -303,7 +303,7 @@ class TransactionView(Answer):
     kind: TransactionKind | None = None
     debtor: str | None = None
     creditor: str | None = None
-    amount: AmountText | None = None
+    amount: DecimalText | None = None
     currency: str | None = None
     creditors: list[CreditorView] | None = None
     debtors: list[DebtorView] | None = None
@@ -315,7 +315,7 @@ class TransactionView(Answer):
     releases_hold: bool | None = None
     reverses: str | None = None
     """The transaction that this one takes back, or a part of it."""
-    reversed_amount: AmountText | None = None
+    reversed_amount: DecimalText | None = None
     """How much of this transaction was taken back, in `currency`."""
     settlement: str | None = None
     reference: str | None = None

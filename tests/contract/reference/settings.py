@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _INTRODUCTION: Final = """\
 Every process reads its settings from its environment once, when it starts. A setting that is not well-formed ends the process with exit
-code 2 and a line that names it. Of the three servers those that are set replace the embedded ones of `casaflow up`."""
+code 2 and a line that names it. Of the three servers those that are set replace the embedded ones of `casaflow up`. Processes that work
+together get the same settings, except where one says of which process it is."""
 _SECTIONS: Final = {
     "The folder of the embedded stack": ("home", "stack_controls"),
     "PostgreSQL": ("postgres_", "maintenance_", "relay_"),

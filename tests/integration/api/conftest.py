@@ -8,7 +8,7 @@ import pytest
 
 from infra.temporal.client import connect
 from tests.integration.api.bank import Bank, Records, bank_at
-from tests.integration.api.saga import api_process
+from tests.integration.api.saga import saga_bank_at
 from tests.stack_fixtures import RunningStack
 
 
@@ -40,8 +40,5 @@ async def records(stack: RunningStack) -> Records:
 @pytest.fixture(scope="session")
 async def saga_bank(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
     """A tenant of an API that posts transfers leg by leg."""
-    async with (
-        api_process(stack, tmp_path_factory.mktemp("saga") / "api.log", TRANSFERS="saga") as api,
-        bank_at(api, stack.postgres_dsn) as opened,
-    ):
+    async with saga_bank_at(stack, tmp_path_factory.mktemp("saga")) as opened:
         yield opened

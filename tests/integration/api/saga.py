@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.integration.api.bank import Bank, bank_at
 from tests.stack_fixtures import RunningStack
 
 _START_SECONDS = 60
@@ -44,6 +45,13 @@ async def api_process(stack: RunningStack, log: Path, **settings: str) -> AsyncI
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def saga_bank_at(stack: RunningStack, folder: Path) -> AsyncIterator[Bank]:
+    """A tenant of an API that posts transfers leg by leg, so that money can stand between the legs; its log goes into `folder`."""
+    async with api_process(stack, folder / "api.log", TRANSFERS="saga") as api, bank_at(api, stack.postgres_dsn) as opened:
+        yield opened
 
 
 def _start(log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -19,7 +19,8 @@ _EXCLUDED = ("/v1/events", "/metrics", "/v1/system/workers/kill")
 
 
 def _run(stack: RunningStack, bank: Bank, folder: Path, *options: str) -> None:
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{stack.api}/openapi.json"]
+    settings = str(_ROOT / "tests" / "contract" / "schemathesis.toml")
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", settings, "run", f"{stack.api}/openapi.json"]
     command += [
         "--header",
         f"Authorization: Bearer {bank.key}",

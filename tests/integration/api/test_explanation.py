@@ -14,7 +14,7 @@ from infra.temporal.client import connect
 from ledger.ids import workflow_id
 from starter.submit import TemporalConnection
 from tests.integration.api.bank import Bank, assert_problem
-from tests.integration.api.test_parked import _defect
+from tests.integration.defects import credits_are_refused
 from tests.stack_fixtures import RunningStack
 
 
@@ -108,7 +108,7 @@ async def test_a_parked_transaction_tells_what_failed(saga_bank: Bank, stack: Ru
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await bank.park(body)
         found = await _explained(bank, transaction_id)
     assert (found["status"], found["workflow"]["status"], found["workflow"]["shows"]) == ("parked", "running", "parked")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import psycopg
 import pytest
-from psycopg import sql
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
@@ -17,22 +13,10 @@ from temporalio.exceptions import ApplicationError
 from infra.temporal.client import connect
 from ledger.ids import workflow_id
 from tests.integration.api.bank import Bank, assert_problem
+from tests.integration.defects import credits_are_refused
 from tests.stack_fixtures import RunningStack
 
 WAIT = {"Prefer": "wait=30"}
-
-
-@contextmanager
-def _defect(stack: RunningStack, account_id: str) -> Iterator[None]:
-    """The database refuses every credit of one account: a defect, since the rules allow it."""
-    name = sql.Identifier(f"defect_{uuid.uuid4().hex[:12]}")
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        refusal = sql.SQL("ALTER TABLE offline_entry ADD CONSTRAINT {} CHECK (account_id <> {}) NOT VALID")
-        connection.execute(refusal.format(name, sql.Literal(account_id)))
-        try:
-            yield
-        finally:
-            connection.execute(sql.SQL("ALTER TABLE offline_entry DROP CONSTRAINT {}").format(name))
 
 
 async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_operator_has_mended_the_cause(
@@ -42,7 +26,7 @@ async def test_a_parked_transaction_is_shown_as_parked_and_goes_on_once_an_opera
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         submitted = await bank.submit(body, wait_seconds=5)
         assert (submitted.status_code, submitted.json()["status"]) == (202, "parked")
         shown = (await bank.http.get(f"/v1/transactions/{transaction_id}")).json()
@@ -72,7 +56,7 @@ async def test_a_parked_transfer_is_settled_to_another_account_and_the_check_fin
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     settle = f"/v1/transactions/{transaction_id}/settle"
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await bank.park(body)
         wrong = {"creditor": f"{other}x", "reason": "agreed"}
         assert_problem(await bank.http.post(settle, json=wrong), 422, "unknown-account")
@@ -92,7 +76,7 @@ async def test_a_parked_transfer_that_is_reversed_gives_the_debtor_the_money_bac
     debtor, creditor = await bank.open(funds="100.00"), await bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await bank.park(body)
         answer = await bank.http.post(f"/v1/transactions/{transaction_id}/reverse", json={"reason": "asked"}, headers=WAIT)
     content = answer.json()
@@ -106,7 +90,7 @@ async def test_an_update_from_elsewhere_than_the_api_moves_nothing(saga_bank: Ba
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     client = await connect(stack.temporal_settings)
     handle = client.get_workflow_handle(workflow_id(saga_bank.tenant, transaction_id))
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await saga_bank.park(body)
         by_hand = {"action": "reverse", "tenant": saga_bank.tenant, "transaction_id": transaction_id, "by": "teller", "signature": "0" * 64}
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -122,7 +106,7 @@ async def test_nobody_commands_the_transaction_of_another_tenant(saga_bank: Bank
     debtor, creditor = await saga_bank.open(funds="100.00"), await saga_bank.open()
     transaction_id = str(uuid.uuid4())
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await saga_bank.park(body)
         answer = await other_bank.http.post(f"/v1/transactions/{transaction_id}/retry", json={"reason": "mine"})
         assert_problem(answer, 404, "not-found")
@@ -138,7 +122,7 @@ async def test_a_transaction_whose_workflow_was_ended_half_way_is_shown_as_parke
     body = {"transaction_id": transaction_id, "debtor": debtor, "creditor": creditor, "amount": "12.50", "currency": "EUR"}
     client = await connect(stack.temporal_settings)
     handle = client.get_workflow_handle(workflow_id(bank.tenant, transaction_id))
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         await bank.park(body)
         await handle.terminate()
     shown = (await bank.http.get(f"/v1/transactions/{transaction_id}")).json()

@@ -21,7 +21,7 @@ from ledger.holds import Hold
 from ledger.ids import hold_workflow_id, settlement_id, workflow_id
 from ledger.requests import TransactionRequest
 from tests.integration.api.bank import Bank, Records, assert_problem
-from tests.integration.api.test_parked import _defect
+from tests.integration.defects import credits_are_refused
 from tests.stack_fixtures import RunningStack
 from tests.unit.ledger.builders import request
 from tests.workflow.conftest import eventually
@@ -50,7 +50,7 @@ async def _transfer(bank: Bank) -> dict[str, Any]:
 
 async def _left_half_done(bank: Bank, stack: RunningStack, temporal: Client, body: dict[str, Any]) -> None:
     """The debit is posted, and then the workflow is terminated."""
-    with _defect(stack, body["creditor"]):
+    with credits_are_refused(stack, "account_id", body["creditor"]):
         await bank.park(body)
         await temporal.get_workflow_handle(workflow_id(bank.tenant, body["transaction_id"])).terminate()
 
@@ -184,7 +184,7 @@ async def test_the_workers_schedule_the_sweep(temporal: Client) -> None:
 async def test_a_settlement_that_is_under_way_is_known_to_the_check(saga_bank: Bank, stack: RunningStack, temporal: Client) -> None:
     body = await _transfer(saga_bank)
     await _left_half_done(saga_bank, stack, temporal, body)
-    with _defect(stack, body["creditor"]):
+    with credits_are_refused(stack, "account_id", body["creditor"]):
         assert _sweep(stack)[body["transaction_id"]] == "terminated"
         await eventually(lambda: _is_parked(saga_bank, body["transaction_id"]), seconds=30)
         # Somebody carries it.

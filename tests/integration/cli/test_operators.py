@@ -11,8 +11,8 @@ from infra.temporal.client import connect
 from ledger.ids import settlement_id, workflow_id
 from tests.integration.api.bank import Bank, bank_at
 from tests.integration.api.saga import api_process
-from tests.integration.api.test_parked import _defect
 from tests.integration.cli.conftest import CommandLine
+from tests.integration.defects import credits_are_refused
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 
@@ -47,7 +47,7 @@ async def test_a_retry_that_helps_ends_with_0_and_one_that_does_not_with_1_and_b
     operator: CommandLine, saga_bank: Bank, stack: RunningStack
 ) -> None:
     creditor = await saga_bank.open()
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         transaction_id, debtor = await _parked(saga_bank, creditor)
         too_early = await operator.run("transaction", "retry", transaction_id, "--reason", "hoping", "--json")
         assert (too_early.code, too_early.json["status"]) == (1, "parked"), too_early.err
@@ -68,7 +68,7 @@ async def test_settling_credits_the_other_account_and_the_explanation_names_it(
     operator: CommandLine, saga_bank: Bank, stack: RunningStack
 ) -> None:
     creditor, other = await saga_bank.open(), await saga_bank.open()
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         transaction_id, _ = await _parked(saga_bank, creditor)
         wrong = await operator.run("transaction", "settle", transaction_id, "--to", creditor, "--reason", "agreed")
         assert wrong.code == 2
@@ -87,7 +87,7 @@ async def test_reversing_what_is_parked_gives_the_money_back_and_needs_a_reason(
     operator: CommandLine, saga_bank: Bank, stack: RunningStack
 ) -> None:
     creditor = await saga_bank.open()
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         transaction_id, debtor = await _parked(saga_bank, creditor)
         silent = await operator.run("transaction", "reverse", transaction_id)
         assert silent.code == 2
@@ -102,7 +102,7 @@ async def test_a_command_reaches_the_run_that_settles_what_a_terminated_workflow
 ) -> None:
     creditor = await saga_bank.open()
     temporal = await connect(stack.temporal_settings)
-    with _defect(stack, creditor):
+    with credits_are_refused(stack, "account_id", creditor):
         transaction_id, _ = await _parked(saga_bank, creditor)
         await temporal.get_workflow_handle(workflow_id(saga_bank.tenant, transaction_id)).terminate()
         # Nobody carries it until it is swept, and that is what an operator hears.

@@ -23,10 +23,11 @@ from infra.temporal.client import connect
 from infra.temporal.encryption import new_entry
 from ledger.commands import RETRY
 from ledger.results import TransactionStatus
+from tests.integration.defects import credits_are_refused
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.temporal.codec import CodecServer, codec_server
 from tests.integration.temporal.conftest import MakeWorker, OpenBank
-from tests.integration.temporal.test_versions import _parked, credits_are_refused_by_a_defect
+from tests.integration.temporal.test_versions import _parked
 from tests.stack_fixtures import RunningStack
 from tests.workflow.conftest import eventually
 from tests.workflow.operators import command
@@ -84,7 +85,7 @@ async def test_a_stranger_finds_neither_accounts_nor_amounts_nor_summaries_in_a_
 async def test_what_a_failure_says_is_encrypted_too_and_its_type_can_still_be_filtered(
     bank: Bank, stack: RunningStack, make_worker: MakeWorker
 ) -> None:
-    with credits_are_refused_by_a_defect(stack, bank.tenant):
+    with credits_are_refused(stack, "tenant", bank.tenant):
         async with await make_worker(bank):
             handle: Handle = await bank._start(creditor="E1", amount="1.01")
             with pytest.raises(WorkflowFailureError) as failed:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 from temporalio.client import Client
 from temporalio.common import AutoUpgradeVersioningOverride
 
@@ -23,6 +19,7 @@ from ledger.commands import RETRY
 from ledger.errors import UnavailableError
 from ledger.results import TransactionStatus
 from ledger.settlements import SweepOrder, SweepReport
+from tests.integration.defects import credits_are_refused
 from tests.integration.faults.bank import Bank, Handle
 from tests.integration.temporal.conftest import MakeWorker, OpenBank
 from tests.stack_fixtures import RunningStack, run_casaflow
@@ -34,22 +31,9 @@ from workflows.transaction import TransactionWorkflow
 PATIENCE_SECONDS = 60
 
 
-@contextmanager
-def credits_are_refused_by_a_defect(stack: RunningStack, tenant: str) -> Iterator[None]:
-    """The database refuses every credit of one tenant, though the rules allow it, so that transfers park."""
-    name = sql.Identifier(f"defect_{uuid.uuid4().hex[:12]}")
-    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
-        refusal = sql.SQL("ALTER TABLE offline_entry ADD CONSTRAINT {} CHECK (tenant <> {}) NOT VALID")
-        connection.execute(refusal.format(name, sql.Literal(tenant)))
-        try:
-            yield
-        finally:
-            connection.execute(sql.SQL("ALTER TABLE offline_entry DROP CONSTRAINT {}").format(name))
-
-
 async def _parked(bank: Bank, stack: RunningStack, **fields: Any) -> Handle:
     """A transfer whose debit is posted, and that no retry can bring on."""
-    with credits_are_refused_by_a_defect(stack, bank.tenant):
+    with credits_are_refused(stack, "tenant", bank.tenant):
         handle: Handle = await bank._start(debtor="E1", creditor="E2", amount="3.07", **fields)
         await eventually(lambda: _is_parked(handle), seconds=PATIENCE_SECONDS)
     return handle
