@@ -36,6 +36,9 @@ async def test_an_administrator_makes_rotates_and_revokes_keys(stack: RunningSta
         old = {"Authorization": f"Bearer {content['key']}"}
         assert (await bank.http.get("/v1/standing-orders", headers=old)).status_code == 200
         assert_problem(await bank.http.get("/v1/keys", headers=old), 403, "missing-scope")
+        for no_number in (True, "60"):
+            refused = await bank.http.post(f"/v1/keys/{content['key_id']}/rotate", json={"overlap_seconds": no_number})
+            assert_problem(refused, 422, "invalid-input")
         rotated = await bank.http.post(f"/v1/keys/{content['key_id']}/rotate", json={"overlap_seconds": 3_600})
         assert rotated.status_code == 201, rotated.text
         new = {"Authorization": f"Bearer {rotated.json()['key']}"}

@@ -209,6 +209,7 @@ async def test_files_are_listed_by_pages_the_newest_first(bank: Bank) -> None:
     ("send", "status", "code"),
     [
         pytest.param(lambda bank: hand_in(bank, b"{}", media_type="application/json"), 415, "unsupported-media-type", id="media type"),
+        pytest.param(lambda bank: bank.http.put("/v1/files", content=b"x"), 405, "method-not-allowed", id="method"),
         pytest.param(lambda bank: hand_in(bank, b"", mode="some"), 422, "invalid-input", id="mode"),
         pytest.param(lambda bank: bank.http.get("/v1/files/x"), 422, "invalid-input", id="id"),
         pytest.param(lambda bank: bank.http.get("/v1/files", params={"cursor": "x"}), 422, "invalid-input", id="cursor"),
