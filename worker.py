@@ -46,7 +46,7 @@ from infra.postgres.standing_orders import PostgresStandingOrders
 from infra.postgres.transactions import PostgresTransactions
 from infra.postgres.unsettled import PostgresUnsettled
 from infra.rates import open_rates
-from infra.relay import EventRelay
+from infra.relay import RELAY_EVERY_SECONDS, EventRelay
 from infra.settings import Settings
 from infra.temporal.access import access_of
 from infra.temporal.client import connect
@@ -84,7 +84,6 @@ FILES_AT_ONCE: Final = 4
 """Payment files that a worker process reads or posts at one time; further ones wait for their turn."""
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 5.0
-_RELAY_EVERY_SECONDS: Final = 1.0
 _EXIT_CONFIGURATION: Final = 2
 
 _Part = TypeVar("_Part")
@@ -261,7 +260,7 @@ async def _carry(
             _upkeep(maintenance, every_seconds=every_seconds),
             _upkeep(keeper, every_seconds=every_seconds),
             _upkeep(file_keeper, every_seconds=every_seconds),
-            _upkeep(relay, every_seconds=_RELAY_EVERY_SECONDS if settings.relay_after_seconds else 0),
+            _upkeep(relay, every_seconds=RELAY_EVERY_SECONDS if settings.relay_after_seconds else 0),
             scheduled_sweep(settings, client),
         ):
             _log.info("worker.started", task_queue=settings.task_queue, identity=client.identity)

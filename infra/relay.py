@@ -1,25 +1,41 @@
-"""Publishes what no workflow has: it was terminated, it waits for days, or the broker was away. See decision record 0023."""
+"""Publishes what no workflow has: it was terminated, it waits for days, or the broker was away. See decision record 0023.
+
+Each worker has one, or ``python -m infra.relay`` is one and nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import random
+import signal
+import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
+import uvloop
 
-from infra.postgres.outbox import RELAYED_AT_ONCE
-from ledger.errors import CasaflowError, UnavailableError
+from infra.kafka.connection import KafkaConnection, connection_of
+from infra.kafka.publisher import KafkaPublisher
+from infra.logs import configure_logging
+from infra.postgres.database import Database
+from infra.postgres.outbox import RELAYED_AT_ONCE, PostgresOutbox
+from infra.settings import Settings
+from infra.tracing import start_tracing
+from ledger.errors import CasaflowError, InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
-    from infra.postgres.outbox import PostgresOutbox
     from ledger.ports import EventPublisher
 
 _log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_SECONDS: Final = 10.0
 """Between two attempts while the broker, or the database, is away."""
+RELAY_EVERY_SECONDS: Final = 1.0
+"""Between two looks at what has waited too long."""
+_POOL_SIZE: Final = 2
+"""A relay reads, publishes and marks by turns."""
+_EXIT_CONFIGURATION: Final = 2
 
 
 class EventRelay:
@@ -72,3 +88,51 @@ class EventRelay:
                 _log.error("relay.failed", error=str(error))
                 pause = LONGEST_PAUSE_SECONDS
             await asyncio.sleep(pause)
+
+
+async def relay_until_signalled(settings: Settings, *, servers: KafkaConnection, postgres_url: str) -> None:
+    """Keep up until SIGTERM or SIGINT, which cuts it off: each of its steps is whole."""
+    database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role)
+    publisher = KafkaPublisher(servers, client_id="casaflow-relay")
+    relay = EventRelay(PostgresOutbox(database), publisher, after_seconds=settings.relay_after_seconds)
+    try:
+        await publisher.start()
+        running = asyncio.create_task(relay.keep_up(every_seconds=RELAY_EVERY_SECONDS))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        _log.info("relay.started", after_seconds=settings.relay_after_seconds)
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.result()
+        _log.info("relay.stopped")
+    finally:
+        await publisher.stop()
+        await database.close()
+
+
+def main() -> int:
+    """Relay with the settings of the environment; the exit code, 2 where one is missing or breaks a rule."""
+    settings = Settings()
+    configure_logging(settings)
+    try:
+        servers, postgres_url = _configured(settings)
+    except InvalidInputError as error:
+        _log.error("relay.misconfigured", error=str(error))
+        return _EXIT_CONFIGURATION
+    start_tracing(settings, service="casaflow-relay")
+    uvloop.run(relay_until_signalled(settings, servers=servers, postgres_url=postgres_url))
+    return 0
+
+
+def _configured(settings: Settings) -> tuple[KafkaConnection, str]:
+    """Where broker and database are; refused where one is missing, or where the settings want no relay."""
+    if settings.postgres_url is None:
+        raise InvalidInputError(field="CASAFLOW_POSTGRES_URL", value=None, rule="must be set; `casaflow up` sets it for its relay")
+    if not settings.relay_after_seconds:
+        rule = "must be above 0 for a relay; 0 is for workers that leave it to one"
+        raise InvalidInputError(field="CASAFLOW_RELAY_AFTER_SECONDS", value=0, rule=rule)
+    return connection_of(settings), settings.postgres_url.get_secret_value()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

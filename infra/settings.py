@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     """How often one of the workers does the upkeep of the tables; 0: none does, and ``casaflow maintain`` is run by other means."""
 
     relay_after_seconds: float = Field(default=5.0, ge=0, le=86_400)
-    """How long an event is left to its workflow before a worker's relay publishes it; 0: none does."""
+    """How long an event is left to its workflow before a relay publishes it. 0: this worker has no relay, since ``casaflow relay`` runs."""
 
     temporal_address: str | None = None
     """``host:port`` of the Temporal frontend. Set: replaces the embedded Temporal server."""

@@ -34,6 +34,7 @@ class Pids(BaseModel):
     temporal: int | None = None
     kafka: int | None = None
     consumers: dict[str, int] = Field(default_factory=dict)
+    relay: int | None = None
 
 
 class StackInfo(BaseModel):

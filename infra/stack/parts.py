@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.2
 _PROMOTE_SECONDS: Final = 30.0
+_NO_RELAY: Final = {"CASAFLOW_RELAY_AFTER_SECONDS": "0"}
+"""The stack has one of its own, which doesn't share an interpreter with those who post."""
+_DOWNSTREAM_NICENESS: Final = 5
+"""On one machine, who posts goes before who publishes and reports afterwards: of what both want, these have a quarter."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,9 @@ class Servers:
         """``host:port`` where the first worker shows its figures."""
         return f"{LOOPBACK}:{self.ports['worker-metrics']}"
 
-    def python(self, log: str, *arguments: str, stop_seconds: float = 20.0, environment: Mapping[str, str] | None = None) -> Command:
+    def python(
+        self, log: str, *arguments: str, stop_seconds: float = 20.0, environment: Mapping[str, str] | None = None, niceness: int = 0
+    ) -> Command:
         """A process of casaflow's own, with the environment of all of them and what is its own."""
         return Command(
             arguments=[sys.executable, "-m", *arguments],
@@ -135,6 +141,7 @@ class Servers:
             log=self.home.log_file(log),
             environment={**self.environment, **(environment or {})},
             stop_seconds=stop_seconds,
+            niceness=niceness,
         )
 
     def api_part(self) -> Part:
@@ -144,7 +151,7 @@ class Servers:
             while not await _is_ready(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-        environment = {"CASAFLOW_STACK_CONTROLS": "true"}
+        environment = {"CASAFLOW_STACK_CONTROLS": "true", **_NO_RELAY}
         if self.temporal_ui is not None:
             environment["CASAFLOW_TEMPORAL_UI"] = self.temporal_ui
         command = self.python("api", "worker", "api", stop_seconds=40.0, environment=environment)
@@ -313,7 +320,7 @@ def worker_parts(servers: Servers) -> list[Part]:
                 name.replace(" ", "-"),
                 "worker",
                 stop_seconds=30.0,
-                environment={"CASAFLOW_METRICS_ADDRESS": servers.worker_metrics if number == 0 else f"{LOOPBACK}:0"},
+                environment={"CASAFLOW_METRICS_ADDRESS": servers.worker_metrics if number == 0 else f"{LOOPBACK}:0", **_NO_RELAY},
             ),
             wait_until_ready=ready,
             address=f"task queue {queue}",
@@ -322,22 +329,28 @@ def worker_parts(servers: Servers) -> list[Part]:
     ]
 
 
-def consumer_parts(servers: Servers) -> list[Part]:
-    """The consumers, all in one process, since on one machine their interpreters would cost more than their work; none without groups.
+def downstream_parts(servers: Servers) -> list[Part]:
+    """What comes after the posting: the relay and the consumers, where the settings want them.
 
-    Ready once each group has a member with partitions.
+    All groups are in one process, since on one machine their interpreters would cost more than their work. The consumers are ready once
+    each group has a member with partitions. For the relay nobody waits: it takes care of what is late.
     """
+    parts: list[Part] = []
+    if servers.settings.relay_after_seconds:
+        relay = servers.python("relay", "infra.relay", niceness=_DOWNSTREAM_NICENESS)
+        parts.append(Part(name="relay", command=relay, wait_until_ready=_at_once))
     groups = servers.settings.consumer_groups
     if not groups:
-        return []
+        return parts
 
     async def ready(_pid: int) -> None:
         for group in groups:
             while not await _is_stable(servers.kafka, group):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-    command = servers.python("consumers", "consumers", *groups)
-    return [Part(name="consumers", command=command, wait_until_ready=ready, address=f"groups {', '.join(groups)}")]
+    command = servers.python("consumers", "consumers", *groups, niceness=_DOWNSTREAM_NICENESS)
+    parts.append(Part(name="consumers", command=command, wait_until_ready=ready, address=f"groups {', '.join(groups)}"))
+    return parts
 
 
 async def _polls(servers: Servers, identity: str) -> bool:
@@ -353,6 +366,10 @@ async def _polls(servers: Servers, identity: str) -> bool:
     except (UnavailableError, RPCError):
         return False
     return any(poller.identity.startswith(identity) for poller in described.pollers)
+
+
+async def _at_once(_pid: int) -> None:
+    """Nothing waits for this part."""
 
 
 async def _is_ready(url: str) -> bool:

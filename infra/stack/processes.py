@@ -53,13 +53,17 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
     """How long it may take to end by itself; then it is killed."""
+    niceness: int = 0
+    """How much it yields the processors to others that want them, 0 to 19; see setpriority(2)."""
 
 
-def end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
-    """What a child does before it runs its program: ask the kernel for `stop_signal` when the thread that started it ends."""
+def end_with_parent(stop_signal: signal.Signals, *, niceness: int = 0) -> Callable[[], None]:
+    """What a child does before it runs its program: ask the kernel for `stop_signal` when the thread that started it ends, and yield."""
     parent = os.getpid()
 
     def before_exec() -> None:
+        if niceness:
+            os.nice(niceness)
         # After the change of user, which would take it back. Linux only; elsewhere the next `up` or `down` finds what is left.
         _LIBC.prctl(_PR_SET_PDEATHSIG, stop_signal)
         if os.getppid() != parent:
@@ -133,7 +137,7 @@ async def start(command: Command) -> asyncio.subprocess.Process:
             user=command.owner.uid if command.owner else None,
             group=command.owner.gid if command.owner else None,
             extra_groups=[] if command.owner else None,
-            preexec_fn=end_with_parent(command.stop_signal),
+            preexec_fn=end_with_parent(command.stop_signal, niceness=command.niceness),
         )
 
 

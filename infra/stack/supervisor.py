@@ -19,7 +19,7 @@ from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
 from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState
-from infra.stack.parts import Part, consumer_parts, prepare_servers, promote_workers, provision, worker_parts
+from infra.stack.parts import Part, downstream_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
 
@@ -105,7 +105,7 @@ class Supervisor:
             # What a server says may take several lines; the first names the reason.
             message = f"a server can't be prepared: {str(error).strip().splitlines()[0]}"
             raise StackError(message) from error
-        api, workers, consumers = servers.api_part(), worker_parts(servers), consumer_parts(servers)
+        api, workers, downstream = servers.api_part(), worker_parts(servers), downstream_parts(servers)
         self._info = StackInfo(
             api=servers.api_url,
             api_key=key,
@@ -116,7 +116,7 @@ class Supervisor:
             metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
             pids=Pids(),
         )
-        await self._start_all([*workers, api, *consumers])
+        await self._start_all([*workers, api, *downstream])
         try:
             await promote_workers(servers, self._say)
         except CasaflowError as error:

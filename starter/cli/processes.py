@@ -1,4 +1,4 @@
-"""`casaflow worker`, `api`, `consumer` and `migrate`: the processes of an installation, each with the settings of its environment."""
+"""`casaflow worker`, `api`, `relay`, `consumer` and `migrate`: an installation's processes, each with the settings of its environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starter.cli.access import outside_or_stack
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (migrate, worker, api, consumer):
+    for command in (migrate, worker, api, relay, consumer):
         app.command()(command)
 
 
@@ -41,6 +41,11 @@ def worker(
 def api() -> None:
     """Serve the HTTP API with the settings of the environment."""
     os.execv(sys.executable, [sys.executable, "-m", "worker", "api"])  # noqa: S606
+
+
+def relay() -> None:
+    """Publish what no workflow has, with the settings of the environment; workers then get CASAFLOW_RELAY_AFTER_SECONDS=0."""
+    os.execv(sys.executable, [sys.executable, "-m", "infra.relay"])  # noqa: S606
 
 
 def consumer(groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help=f"{', '.join(ALL_GROUPS)}.")]) -> None:

@@ -11,6 +11,8 @@ import worker
 from consumers.__main__ import consume
 from infra.kafka.connection import KafkaConnection
 from infra.postgres.database import Database
+from infra.relay import main as relay_main
+from infra.relay import relay_until_signalled
 from infra.settings import Settings
 from starter.api.application import create_app
 
@@ -54,8 +56,32 @@ async def test_every_process_of_the_application_runs_as_its_role(
         worker.run(settings, asyncio.Event()),
         _start_api(settings),
         consume(["audit"], settings, servers=KafkaConnection("nowhere:9092"), postgres_url="postgresql://nowhere"),
+        relay_until_signalled(settings, servers=KafkaConnection("nowhere:9092"), postgres_url="postgresql://nowhere"),
     ]
     for start in starts:
         with pytest.raises(_OpenedError):
             await start
     assert roles == [role] * len(starts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "value", "rule"),
+    [
+        ("CASAFLOW_POSTGRES_URL", None, "must be set"),
+        ("CASAFLOW_KAFKA_BOOTSTRAP_SERVERS", None, "must be set"),
+        ("CASAFLOW_RELAY_AFTER_SECONDS", "0", "must be above 0 for a relay"),
+    ],
+)
+def test_a_relay_that_can_not_work_says_why_and_ends(
+    wrong: str, value: str | None, rule: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CASAFLOW_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    monkeypatch.setenv("CASAFLOW_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    if value is None:
+        monkeypatch.delenv(wrong)
+    else:
+        monkeypatch.setenv(wrong, value)
+    assert relay_main() == 2
+    said = "".join(capfd.readouterr())
+    assert wrong in said
+    assert rule in said

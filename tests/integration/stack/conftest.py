@@ -25,7 +25,7 @@ from infra.stack.postgres import _ROOT_STATE
 
 START_SECONDS = 400
 """A first start on a fresh machine also fetches Kafka's jars."""
-PARTS = ["postgres", "temporal", "kafka", "worker", "api", "consumers"]
+PARTS = ["postgres", "temporal", "kafka", "worker", "api", "relay", "consumers"]
 _WAIT_SECONDS = 180
 
 
@@ -97,7 +97,7 @@ class Home:
         pids = self.stack()["pids"]
         # One process for all groups.
         consumers = dict.fromkeys(["consumers"] if pids["consumers"] else [], next(iter(pids["consumers"].values()), 0))
-        alone = {name: pids[name] for name in ("api", "postgres", "temporal", "kafka") if pids[name] is not None}
+        alone = {name: pids[name] for name in ("api", "postgres", "temporal", "kafka", "relay") if pids[name] is not None}
         workers = dict(zip(["worker"], pids["worker"], strict=False))
         return {**alone, **consumers, **workers}
 

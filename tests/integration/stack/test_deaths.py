@@ -26,7 +26,9 @@ def _last_line_before_death(home: Home, part: str) -> str:
     return lines[-1] if lines else ""
 
 
-@pytest.mark.parametrize("part", ["worker", "api", "consumers", pytest.param("kafka", marks=pytest.mark.slow), "postgres", "temporal"])
+@pytest.mark.parametrize(
+    "part", ["worker", "api", "relay", "consumers", pytest.param("kafka", marks=pytest.mark.slow), "postgres", "temporal"]
+)
 def test_a_part_that_dies_is_reported_with_the_end_of_its_log_and_started_again(second: Home, part: str) -> None:
     pids, before = second.pids(), second.part(part)
     said, last_line = len(second.log("supervisor")), _last_line_before_death(second, part)

@@ -46,7 +46,7 @@ def test_up_twice_at_the_same_moment_starts_one_stack(beginning: Beginning) -> N
 def test_stack_json_has_the_keys_of_the_design_and_only_its_owner_reads_it(first: Home) -> None:
     stack = first.stack()
     assert set(stack) == _DESIGNED_KEYS
-    assert set(stack["pids"]) == {"api", "worker", "postgres", "temporal", "kafka", "consumers"}
+    assert set(stack["pids"]) == {"api", "worker", "postgres", "temporal", "kafka", "relay", "consumers"}
     assert set(stack["pids"]["consumers"]) == set(ALL_GROUPS)
     assert stack["api"].startswith("http://")
     assert stack["temporal_ui"].startswith("http://")
@@ -66,6 +66,7 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         "kafka": "kafka.Kafka",
         "worker": "-m worker",
         "api": "-m worker api",
+        "relay": "-m infra.relay",
         "consumers": f"-m consumers {' '.join(ALL_GROUPS)}",
     }
     supervisor = first.supervisor().pid
@@ -73,6 +74,8 @@ def test_every_pid_of_stack_json_is_the_process_that_it_says(first: Home) -> Non
         process = psutil.Process(pid)
         assert marks[name] in " ".join(process.cmdline())
         assert process.ppid() == supervisor
+        # What comes after the posting yields to it.
+        assert (process.nice() > psutil.Process(supervisor).nice()) == (name in {"relay", "consumers"})
 
 
 def test_nobody_else_can_look_into_logs_topics_and_workflows(first: Home) -> None:
@@ -195,7 +198,7 @@ def test_servers_from_outside_replace_the_embedded_ones(beginning: Beginning, ou
     chosen = json.loads(outside.places.ports_file.read_text())
     assert not set(chosen.values()) & {*DEFAULT_PORTS.values()}
     assert stack["api"] == f"http://127.0.0.1:{outside.settings['CASAFLOW_API_PORT']}"
-    assert set(outside.pids()) == {"worker", "api", "consumers"}
+    assert set(outside.pids()) == {"worker", "api", "relay", "consumers"}
     assert stack["postgres_dsn"] == first.stack()["postgres_dsn"]
     assert stack["temporal_address"] == first.stack()["temporal_address"]
     assert stack["temporal_ui"] is None
