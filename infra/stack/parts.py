@@ -338,7 +338,8 @@ def downstream_parts(servers: Servers) -> list[Part]:
     parts: list[Part] = []
     if servers.settings.relay_after_seconds:
         relay = servers.python("relay", "infra.relay", niceness=_DOWNSTREAM_NICENESS)
-        parts.append(Part(name="relay", command=relay, wait_until_ready=_at_once))
+        waiting = f"events that wait for {servers.settings.relay_after_seconds:g} s"
+        parts.append(Part(name="relay", command=relay, wait_until_ready=_at_once, address=waiting))
     groups = servers.settings.consumer_groups
     if not groups:
         return parts
