@@ -15,6 +15,7 @@ from consumers.member import Surroundings
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
 from infra.postgres.database import Database
+from infra.postgres.privileges import CONSUMER_ROLE
 from infra.settings import Settings
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError
@@ -48,7 +49,8 @@ async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaCo
         postgres_url: where the groups' schemas are.
         prefix: see :attr:`consumers.member.Surroundings.prefix`.
     """
-    databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role) for _ in groups]
+    role = settings.role_of(CONSUMER_ROLE)
+    databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=role) for _ in groups]
     members = [GROUPS[group](Surroundings(settings, servers, database, prefix)) for group, database in zip(groups, databases, strict=True)]
 
     def stop() -> None:

@@ -20,6 +20,7 @@ from infra.kafka.publisher import KafkaPublisher
 from infra.logs import configure_logging
 from infra.postgres.database import Database
 from infra.postgres.outbox import RELAYED_AT_ONCE, PostgresOutbox
+from infra.postgres.privileges import RELAY_ROLE
 from infra.settings import Settings
 from infra.tracing import start_tracing
 from ledger.errors import CasaflowError, InvalidInputError, UnavailableError
@@ -92,7 +93,7 @@ class EventRelay:
 
 async def relay_until_signalled(settings: Settings, *, servers: KafkaConnection, postgres_url: str) -> None:
     """Keep up until SIGTERM or SIGINT, which cuts it off: each of its steps is whole."""
-    database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.postgres_role)
+    database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.role_of(RELAY_ROLE))
     publisher = KafkaPublisher(servers, client_id="casaflow-relay")
     relay = EventRelay(PostgresOutbox(database), publisher, after_seconds=settings.relay_after_seconds)
     try:

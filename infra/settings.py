@@ -60,8 +60,9 @@ class Settings(BaseSettings):
     postgres_pool_size: int = Field(default=16, ge=1, le=500)
     """Database connections a process keeps open at most."""
     postgres_role: str | None = "casaflow_app"
-    """What workers, API and consumers turn into once they have logged in; it may post, and can't touch what was posted. Empty: they stay
-    what they logged in as, which is then a member of that role, with privileges inherited."""
+    """What processes turn into once they have logged in. Unless set: workers, API and commands into ``casaflow_app``, which may post and
+    can't touch what was posted, relays into ``casaflow_relay``, consumers into ``casaflow_consumer``. Empty: they stay what they logged in
+    as, which is then a member of such a role, with privileges inherited."""
     maintenance_every_seconds: float = Field(default=60.0, ge=0, le=86_400)
     """How often one of the workers does the upkeep of the tables; 0: none does, and ``casaflow maintain`` is run by other means."""
 
@@ -196,6 +197,10 @@ class Settings(BaseSettings):
     @classmethod
     def _none_if_empty(cls, value: str | None) -> str | None:
         return value or None
+
+    def role_of(self, lesser: str) -> str | None:
+        """What a process that posts nothing turns into: the role that was set, else its own."""
+        return self.postgres_role if "postgres_role" in self.model_fields_set else lesser
 
     sweep_every_seconds: float = Field(default=60.0, ge=0, le=86_400)
     """How often a sweep looks for transactions that nobody carries any more; 0: never, and ``casaflow sweep`` is run by other means."""

@@ -5,10 +5,17 @@ See decision record 0013.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 APPLICATION_ROLE: Final = "casaflow_app"
-"""NOLOGIN; made by the migration 0006. Workers, API and consumers turn into it, or into a member of it."""
+"""NOLOGIN; made by the migration 0006. Workers and API turn into it, or into a member of it."""
+RELAY_ROLE: Final = "casaflow_relay"
+"""NOLOGIN; made by the migration 0041. Relays turn into it: they read events, and mark them as published."""
+CONSUMER_ROLE: Final = "casaflow_consumer"
+"""NOLOGIN; made by the migration 0041. Consumers turn into it: they write the stores of their groups, and read little else."""
 
 _TRANSACTION: Final = (
     "tenant transaction_id fingerprint kind debtor creditor request status reason submitted_by submitted_at finished_at reverses"
@@ -104,9 +111,34 @@ WRITABLE_COLUMNS: Final = {
 }
 """What the application writes by itself, by table and verb. Everything else goes through functions that run as the owner."""
 
+_WRITABLE: Final = {
+    APPLICATION_ROLE: WRITABLE_COLUMNS,
+    RELAY_ROLE: {("event_outbox", "UPDATE"): frozenset({"published_at"})},
+    CONSUMER_ROLE: {
+        key: columns for key, columns in WRITABLE_COLUMNS.items() if "." in key[0] and key != ("notification.replay", "INSERT")
+    },
+}
+
+
+def writable_columns(role: str) -> Mapping[tuple[str, str], frozenset[str]]:
+    """What a role of casaflow's may write by itself, by table and verb."""
+    return _WRITABLE[role]
+
+
+READABLE: Final = {
+    RELAY_ROLE: frozenset({"event_outbox"}),
+    CONSUMER_ROLE: frozenset({"event_outbox", "account", "online_balance", "account_balance"}),
+}
+"""What roles that post nothing may read of the ledger itself, in part or whole. The application reads everything."""
+ROLES: Final = tuple(_WRITABLE)
+
 _ALLOWED: Final = ", ".join(
-    f"('{table}', '{verb}', '{column}')" for (table, verb), columns in sorted(WRITABLE_COLUMNS.items()) for column in sorted(columns)
+    f"('{role}', '{table}', '{verb}', '{column}')"
+    for role, writable in _WRITABLE.items()
+    for (table, verb), columns in sorted(writable.items())
+    for column in sorted(columns)
 )
+_MAY_BE_READ: Final = ", ".join(f"('{role}', '{table}')" for role, tables in READABLE.items() for table in sorted(tables))
 _TRIGGERS: Final = (
     ("offline_entry", "insert_only"),
     ("offline_entry", "only_the_frozen_xid"),
@@ -141,14 +173,16 @@ _CHECKS: Final = (
 )
 _SCHEMAS: Final = ", ".join(f"CAST('{schema}' AS regnamespace)" for schema in ("audit", *_GROUPS))
 _LEDGERS: Final = f"relnamespace IN (CAST(current_schema() AS regnamespace), {_SCHEMAS})"
-_ROLE: Final = f"(SELECT oid, rolname FROM pg_roles WHERE rolname = '{APPLICATION_ROLE}')"  # noqa: S608  a constant
+_NAMES: Final = ", ".join(f"'{role}'" for role in ROLES)
+_ROLES: Final = f"(SELECT oid, rolname FROM pg_roles WHERE rolname IN ({_NAMES}))"  # noqa: S608  constants
 
 SAFEGUARDS: Final = (
     # ---- who may write ----
     (
         1,
         f"""
-        SELECT 'the role {APPLICATION_ROLE}, by which the application posts, is missing' WHERE NOT EXISTS (SELECT FROM {_ROLE} AS r)
+        SELECT format('the role %s, by which casaflow works, is missing', w.name) FROM unnest(ARRAY[{_NAMES}]) AS w (name)
+         WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = w.name)
          UNION ALL
         SELECT format('%s may do more than post: it %s', r.rolname, found.what)
           FROM pg_roles r
@@ -159,25 +193,32 @@ SAFEGUARDS: Final = (
                 'may become the owner of the entries'),
                (has_schema_privilege(r.oid, CAST(current_schema() AS regnamespace), 'CREATE'), 'may make objects beside the tables'),
                (has_parameter_privilege(r.oid, 'session_replication_role', 'SET'), 'may switch triggers off')) AS found (is_so, what)
-         WHERE r.rolname = '{APPLICATION_ROLE}' AND found.is_so
+         WHERE r.rolname IN ({_NAMES}) AND found.is_so
         """,  # noqa: S608  constants of this module, here and below
     ),
     (
         1,
         f"""
-        SELECT format('{APPLICATION_ROLE} may %s column %s of %s', v.verb, a.attname, CAST(c.oid AS regclass))
+        SELECT format('%s may %s column %s of %s', r.rolname, v.verb, a.attname, CAST(c.oid AS regclass))
           FROM pg_class c
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN {_ROLES} AS r
          CROSS JOIN (VALUES ('INSERT'), ('UPDATE')) AS v (verb)
          WHERE c.{_LEDGERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_column_privilege(r.oid, c.oid, a.attnum, v.verb)
-           AND (CAST(CAST(c.oid AS regclass) AS text), v.verb, CAST(a.attname AS text)) NOT IN (VALUES {_ALLOWED})
+           AND (CAST(r.rolname AS text), CAST(CAST(c.oid AS regclass) AS text), v.verb, CAST(a.attname AS text)) NOT IN (VALUES {_ALLOWED})
          UNION ALL
-        SELECT format('{APPLICATION_ROLE} may %s %s', v.verb, CAST(c.oid AS regclass))
+        SELECT format('%s may %s %s', r.rolname, v.verb, CAST(c.oid AS regclass))
           FROM pg_class c
-         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN {_ROLES} AS r
          CROSS JOIN (VALUES ('DELETE'), ('TRUNCATE'), ('TRIGGER'), ('REFERENCES')) AS v (verb)
          WHERE c.{_LEDGERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege(r.oid, c.oid, v.verb)
+         UNION ALL
+        SELECT format('%s may read %s', r.rolname, CAST(c.oid AS regclass))
+          FROM pg_class c
+         CROSS JOIN {_ROLES} AS r
+         WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+           AND r.rolname <> '{APPLICATION_ROLE}' AND has_any_column_privilege(r.oid, c.oid, 'SELECT')
+           AND (CAST(r.rolname AS text), CAST(CAST(c.oid AS regclass) AS text)) NOT IN (VALUES {_MAY_BE_READ})
         """,  # noqa: S608
     ),
     (
@@ -185,11 +226,16 @@ SAFEGUARDS: Final = (
         f"""
         SELECT format('the function %s %s', CAST(p.oid AS regprocedure), found.what)
           FROM pg_proc p
-         CROSS JOIN {_ROLE} AS r
+         CROSS JOIN {_ROLES} AS r
          CROSS JOIN LATERAL (VALUES
-               (p.proname = 'fold_account' AND has_function_privilege(r.oid, p.oid, 'EXECUTE'), 'may be called by the application'),
-               (p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE'), 'runs as its owner for everybody'),
-               (p.prosecdef AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search_path=%, pg_temp'),
+               (p.proname = 'fold_account' AND has_function_privilege(r.oid, p.oid, 'EXECUTE'), 'may be called by ' || r.rolname),
+               (r.rolname <> '{APPLICATION_ROLE}' AND p.prosecdef AND has_function_privilege(r.oid, p.oid, 'EXECUTE')
+                AND (r.rolname, p.proname) <> ('{CONSUMER_ROLE}', 'settled_until')
+                AND NOT has_function_privilege('public', p.oid, 'EXECUTE'), 'runs as its owner for ' || r.rolname),
+               (r.rolname = '{APPLICATION_ROLE}' AND p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE'),
+                'runs as its owner for everybody'),
+               (r.rolname = '{APPLICATION_ROLE}' AND p.prosecdef
+                AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search_path=%, pg_temp'),
                 'runs as its owner, with the search_path of its caller')) AS found (is_so, what)
          WHERE p.pronamespace = CAST(current_schema() AS regnamespace) AND found.is_so
         """,  # noqa: S608

@@ -46,9 +46,16 @@ async def _start_api(settings: Settings) -> None:
         pass
 
 
-@pytest.mark.parametrize(("given", "role"), [({}, "casaflow_app"), ({"postgres_role": "teller"}, "teller"), ({"postgres_role": ""}, None)])
-async def test_every_process_of_the_application_runs_as_its_role(
-    roles: list[object], given: dict[str, str], role: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["casaflow_app", "casaflow_app", "casaflow_consumer", "casaflow_relay"]),
+        ({"postgres_role": "teller"}, ["teller"] * 4),
+        ({"postgres_role": ""}, [None] * 4),
+    ],
+)
+async def test_every_process_runs_as_its_role(
+    roles: list[object], given: dict[str, str], expected: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CASAFLOW_POSTGRES_ROLE", raising=False)
     settings = Settings.model_validate({**SETTINGS, **given})
@@ -61,7 +68,7 @@ async def test_every_process_of_the_application_runs_as_its_role(
     for start in starts:
         with pytest.raises(_OpenedError):
             await start
-    assert roles == [role] * len(starts)
+    assert roles == expected
 
 
 @pytest.mark.parametrize(

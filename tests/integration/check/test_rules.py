@@ -177,7 +177,12 @@ SAFEGUARD_TAMPERINGS = [
     Tampering(1, "casaflow_app may UPDATE column folded_until of online_balance$", "GRANT UPDATE ON online_balance TO PUBLIC"),
     Tampering(1, "casaflow_app may UPDATE column status of transaction$", "GRANT UPDATE ON transaction TO casaflow_app"),
     Tampering(1, "casaflow_app may TRUNCATE audit.record$", "GRANT TRUNCATE ON audit.record TO casaflow_app"),
-    Tampering(1, r"fold_account\(.*may be called by the application", "GRANT EXECUTE ON FUNCTION fold_account TO casaflow_app"),
+    Tampering(1, r"fold_account\(.*may be called by casaflow_app", "GRANT EXECUTE ON FUNCTION fold_account TO casaflow_app"),
+    Tampering(
+        1, "casaflow_consumer may INSERT column payload of event_outbox$", "GRANT INSERT (payload) ON event_outbox TO casaflow_consumer"
+    ),
+    Tampering(1, "casaflow_relay may read transaction$", "GRANT SELECT (status) ON transaction TO casaflow_relay"),
+    Tampering(1, r"record_legs\(.*as its owner for casaflow_consumer", "GRANT EXECUTE ON FUNCTION record_legs TO casaflow_consumer"),
     Tampering(1, r"record_legs\(.*for everybody", "GRANT EXECUTE ON FUNCTION record_legs TO PUBLIC"),
     Tampering(1, r"record_legs\(.*search_path of its caller", "ALTER FUNCTION record_legs RESET search_path"),
     Tampering(1, "may make objects beside the tables", "GRANT CREATE ON SCHEMA public TO casaflow_app"),

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
+from infra.postgres.privileges import ROLES
 from infra.postgres.proof import PostgresProof
 from infra.postgres.refold import PostgresRefold, RefoldRefusedError
 from ledger.errors import UnavailableError
@@ -30,7 +31,8 @@ def elsewhere() -> Iterator[Cluster]:
     """Another cluster, whose transaction ids are lower than those of the first one's ledger."""
     with running_cluster() as cluster:
         with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute("CREATE ROLE casaflow_app NOLOGIN")
+            for role in ROLES:
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
         yield cluster
 
 
@@ -246,10 +248,11 @@ async def test_what_a_restored_ledger_allows_is_refused_in_its_own_cluster(resto
                 await owner.execute(statement)
 
 
-async def test_a_migration_takes_the_role_that_another_database_makes_at_the_same_moment() -> None:
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_migration_takes_the_role_that_another_database_makes_at_the_same_moment(role: str) -> None:
     with running_cluster() as cluster:
         async with connected(cluster.url(), autocommit=False) as faster, connected(cluster.url(), autocommit=True) as watching:
-            await faster.execute("CREATE ROLE casaflow_app NOLOGIN")
+            await faster.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
             url = cluster.create_database("bank")
             migration = asyncio.create_task(asyncio.to_thread(upgrade, url))
             async with asyncio.timeout(60):

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from infra.postgres.database import Database
-from infra.postgres.privileges import APPLICATION_ROLE, WRITABLE_COLUMNS
+from infra.postgres.privileges import APPLICATION_ROLE, CONSUMER_ROLE, READABLE, RELAY_ROLE, ROLES, WRITABLE_COLUMNS, writable_columns
 from ledger.errors import LedgerIntegrityError, UnavailableError
 from tests.integration.postgres.bank import Bank, connected, new_id
 
@@ -83,21 +83,34 @@ async def test_the_list_of_tables_is_whole(bank: Bank) -> None:
     assert {row["name"] for row in found} == set(TABLES)
 
 
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("table", TABLES)
-async def test_every_column_that_the_application_may_write_is_named(bank: Bank, table: str) -> None:
+async def test_every_column_that_a_role_may_write_is_named(bank: Bank, table: str, role: str) -> None:
     for verb in ("INSERT", "UPDATE"):
         allowed = {
             column
             for column in await _columns(bank, table)
             if await bank.value(
-                "SELECT has_column_privilege(%(role)s, %(table)s, %(column)s, %(verb)s)",
-                role=APPLICATION_ROLE,
-                table=table,
-                column=column,
-                verb=verb,
+                "SELECT has_column_privilege(%(role)s, %(table)s, %(column)s, %(verb)s)", role=role, table=table, column=column, verb=verb
             )
         }
-        assert allowed == WRITABLE_COLUMNS.get((table, verb), frozenset()), verb
+        assert allowed == writable_columns(role).get((table, verb), frozenset()), verb
+
+
+@pytest.mark.parametrize("role", READABLE)
+async def test_a_role_that_posts_nothing_neither_reads_nor_changes_the_rest_of_the_ledger(bank: Bank, role: str) -> None:
+    async with connected(bank.url, autocommit=True) as connection:
+        await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        for table in TABLES:
+            of_a_group = role == CONSUMER_ROLE and "." in table and table != "notification.replay"
+            if table in READABLE[role] or of_a_group:
+                continue
+            for statement in ("SELECT count(*) FROM {}", "DELETE FROM {}", "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    async with connection.transaction():
+                        await connection.execute(sql.SQL(statement).format(sql.SQL(table)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="record_legs"):
+            await connection.execute("SELECT record_legs('{}','{}','{}','{}','{}','{}','{}','{}')")
 
 
 @pytest.mark.parametrize("verb", ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "DISABLE TRIGGER", "DROP", "LOCK"])
@@ -233,6 +246,16 @@ async def test_a_member_of_the_role_may_post_and_one_who_is_not_is_told_what_to_
         member = Bank(url=url, database=database, rows=bank.rows, tenant=bank.tenant, currencies=bank.currencies)
         assert (await member.post(member.withdrawal(account, 5))).posted
         await database.close()
+
+
+@pytest.mark.parametrize("role", [RELAY_ROLE, CONSUMER_ROLE])
+async def test_who_logs_in_as_a_member_of_the_application_can_relay_and_consume(bank: Bank, login: str, role: str) -> None:
+    """As logins were set up before these had roles of their own."""
+    name = str(psycopg.conninfo.conninfo_to_dict(login)["user"])
+    await bank.rows.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(APPLICATION_ROLE), sql.Identifier(name)))
+    database = Database.open(_as_url(login), pool_size=1, role=role)
+    await database.ping()
+    await database.close()
 
 
 async def test_a_role_that_is_not_there_is_named(bank: Bank) -> None:
