@@ -183,8 +183,12 @@ class Settings(BaseSettings):
     api_workflow_tasks: int = Field(default=16, ge=0, le=1_000)
     """Workflow tasks that the API's process carries itself at one time: a transaction that it starts begins there, without the way through
     Temporal's queue. Further ones go to the workers. 0: the API hosts no worker."""
+    api_stop_after_seconds: float = Field(default=0.0, ge=0, le=300)
+    """How long the API goes on serving after SIGTERM, with 503 at ``/readyz``: as long as a load balancer needs to notice."""
     workers: int = Field(default=1, ge=1, le=64)
     """Worker processes that ``casaflow up`` runs, besides the API."""
+    servers_only: bool = False
+    """Have ``casaflow up`` start PostgreSQL, Temporal and Kafka, and nothing of casaflow's own: for what is done to a restored database."""
 
     rates_source: Literal["ecb-history", "ecb-daily"] = "ecb-daily"
     """``ecb-daily``: the European Central Bank's daily XML over HTTP. ``ecb-history``: the rates that ship with a wheel, no network."""

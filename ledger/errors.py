@@ -11,7 +11,10 @@ Every class has a ``code`` that never changes, and keeps its data as attributes.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 _SHOWN_VALUE_LENGTH = 80
 
@@ -423,6 +426,19 @@ class BusyError(UnavailableError):
     """A part gave way to somebody else; nothing was done, and the same request may be sent again."""
 
     code: ClassVar[str] = "busy"
+
+
+class DrainingError(UnavailableError):
+    """No new work is taken, since an operator has said so; what has begun goes on, and is answered."""
+
+    code: ClassVar[str] = "draining"
+
+    def __init__(self, *, since: dt.datetime, reason: str | None) -> None:
+        """Say since when, and what the operator gave as the reason."""
+        self.since = since
+        self.reason = reason
+        why = f": {reason}" if reason else ""
+        super().__init__(part="intake", detail=f"no new work is taken since {since.isoformat(timespec='seconds')}{why}")
 
 
 NON_RETRYABLE_ERRORS: tuple[type[CasaflowError], ...] = (

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from infra.postgres.accounts import PostgresAccounts
     from infra.postgres.holds import PostgresHolds
+    from infra.postgres.intake import PostgresIntake
     from ledger.holds import HoldRequest
     from starter.submit import TemporalConnection
 
@@ -55,12 +56,14 @@ class HoldStarter:
         *,
         task_queue: str,
         signing_secrets: Sequence[bytes],
+        intake: PostgresIntake,
     ) -> None:
         self._temporal = temporal
         self._holds = holds
         self._accounts = accounts
         self._task_queue = task_queue
         self._signing_secrets = signing_secrets
+        self._intake = intake
 
     async def authorise(self, request: HoldRequest) -> tuple[Hold, bool]:
         """Decide a hold, and set its amount aside; a repeat gets the hold as it stands, a refused one included.
@@ -72,6 +75,7 @@ class HoldStarter:
             UnknownAccountError: the tenant has no such account, or it is the bank's own.
             InvalidInputError: the amount, its currency, or the end breaks a rule.
             HoldConflictError: the id was used before with other content.
+            DrainingError: it is a new one, and none are taken now.
             UnavailableError: a part did not answer; the same request again settles it.
         """
         # The row outlives Temporal's retention, so it is asked first.
@@ -79,6 +83,7 @@ class HoldStarter:
         if known is not None:
             return _same(known, request), False
         await self._check(request)
+        await self._intake.admit()
         client = await self._temporal.client()
         handle, started = await self._start_or_join(client, request)
         return _same(await self._decided(handle, request), request), started

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import BinaryIO
 
+    from infra.postgres.intake import PostgresIntake
     from infra.postgres.payment_files import PostgresPaymentFiles
     from infra.temporal.payment_files import FileKeeper
     from ledger.payment_files import FileAction, FileMode, LineOutcome, PaymentFile
@@ -34,11 +35,12 @@ LINES_AT_ONCE: Final = 1_000
 class FileDesk:
     """Takes payment files in, and changes what becomes of them."""
 
-    def __init__(self, files: PostgresPaymentFiles, keeper: FileKeeper, *, most_bytes: int) -> None:
-        """Take where files are, what starts their workflows, and how large a file may be."""
+    def __init__(self, files: PostgresPaymentFiles, keeper: FileKeeper, *, most_bytes: int, intake: PostgresIntake | None = None) -> None:
+        """Take where files are, what starts their workflows, how large a file may be, and whether new ones are taken (None: always)."""
         self.files = files
         self._keeper = keeper
         self._most_bytes = most_bytes
+        self._intake = intake
 
     async def take_in(
         self, tenant: str, body: AsyncIterator[bytes], *, media_type: str, mode: FileMode, by: str, announced_bytes: int | None
@@ -57,11 +59,14 @@ class FileDesk:
             UnreadableFormatError: nothing here reads this format.
             FileTooLargeError: it has more bytes than are allowed.
             DuplicateFileError: it came before, and wasn't rejected.
+            DrainingError: no files are taken now.
             UnavailableError: the database did not answer; the same file again is taken in, or a duplicate.
         """
         reader_of(media_type)
         if announced_bytes is not None and announced_bytes > self._most_bytes:
             raise FileTooLargeError(most_bytes=self._most_bytes)
+        if self._intake is not None:
+            await self._intake.admit()
         key = FileKey(tenant=tenant, file_id=str(uuid.uuid4()))
         size, content_hash = await self._stored(key, body)
         new = NewFile(

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from infra.temporal.client import connect, unavailable
 from infra.temporal.requests import request_of
-from ledger.errors import InvalidInputError, LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
+from ledger.errors import DrainingError, InvalidInputError, LedgerIntegrityError, NotFoundError, TransactionConflictError, UnavailableError
 from ledger.ids import settlement_id, workflow_id
 from ledger.results import TransactionResult, TransactionStatus
 from ledger.visibility import FINGERPRINT_MEMO
@@ -24,6 +24,7 @@ from workflows.versioning import versioning_override
 from workflows.visibility import attributes_at_start, is_parked, static_details, static_summary, waiting_for_of
 
 if TYPE_CHECKING:
+    from infra.postgres.intake import PostgresIntake
     from infra.postgres.transactions import PostgresTransactions
     from infra.settings import Settings
     from ledger.commands import OperatorAction
@@ -115,6 +116,7 @@ class TransactionStarter:
         task_queue: str,
         transfers: Literal["linked", "saga"] = "linked",
         waiting_rules: WaitingRules | None = None,
+        intake: PostgresIntake | None = None,
     ) -> None:
         """Take the parts.
 
@@ -124,12 +126,14 @@ class TransactionStarter:
             task_queue: of the workers.
             transfers: how plain transfers are posted; see :attr:`infra.settings.Settings.transfers`.
             waiting_rules: what new transactions wait for; see :attr:`infra.settings.Settings.waiting_rules`.
+            intake: whether new ones are taken; None: always.
         """
         self._temporal = temporal
         self._transactions = transactions
         self._task_queue = task_queue
         self._links_transfers = transfers == "linked"
         self._waiting_rules = waiting_rules or WaitingRules()
+        self._intake = intake
 
     async def submit(self, request: TransactionRequest, *, wait_seconds: float) -> Submission:
         """Start the transaction, or join the one with its id, and wait for its outcome.
@@ -142,6 +146,7 @@ class TransactionStarter:
         Raises:
             TransactionConflictError: the id was used before with other content.
             InvalidInputError: it is a new one, and it can't wait for what it asks for.
+            DrainingError: it is a new one, and none are taken now.
             UnavailableError: PostgreSQL or Temporal did not answer; the same request again settles it.
         """
         # The row outlives Temporal's retention, so it is asked first.
@@ -151,7 +156,9 @@ class TransactionStarter:
         client = await self._temporal.client()
         try:
             request = self._waiting_rules.applied_to(request)
-        except InvalidInputError:
+            if self._intake is not None:
+                await self._intake.admit()
+        except (InvalidInputError, DrainingError):
             # Refused if it is new. A repeat is answered: it was right when it came first, and its day may be over by now.
             existing = await self._existing(client, request)
             if existing is None:

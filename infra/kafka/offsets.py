@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from infra.kafka.connection import KafkaConnection, disconnect
@@ -14,7 +14,7 @@ from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _TIMEOUT_SECONDS: Final = 20.0
 
@@ -92,6 +92,37 @@ async def offsets_at(servers: KafkaConnection | str, topics: Sequence[str], inst
     except (KafkaError, OSError, TimeoutError) as error:
         raise _away(error) from error
     return {Partition(place.topic, place.partition): at.offset for place, at in found.items() if at is not None}
+
+
+async def send_group_back(servers: KafkaConnection | str, group: str, offsets: Mapping[Partition, int]) -> None:
+    """Commit earlier offsets of a group whose offsets are Kafka's; those that are not earlier stay. No member of it may run.
+
+    Raises:
+        UnavailableError: no broker answered, or a member runs.
+    """
+    consumer = AIOKafkaConsumer(
+        **KafkaConnection.to(servers).client_options(),
+        client_id="casaflow-offsets",
+        group_id=group,
+        enable_auto_commit=False,
+        request_timeout_ms=10_000,
+    )
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await KafkaConnection.to(servers).start(consumer)
+            places = {TopicPartition(partition.topic, partition.number): offset for partition, offset in offsets.items()}
+            consumer.assign(list(places))
+            earlier = {}
+            for place, offset in places.items():
+                committed = await consumer.committed(place)
+                if committed is not None and offset < committed:
+                    earlier[place] = offset
+            if earlier:
+                await consumer.commit(earlier)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise _away(error) from error
+    finally:
+        await disconnect(consumer)
 
 
 async def _started(connection: KafkaConnection, topics: Sequence[str]) -> AIOKafkaConsumer:

@@ -75,6 +75,7 @@ WRITABLE_COLUMNS: Final = {
         ("value_date_balance", "UPDATE"): "credited debited",
         ("hold", "UPDATE"): "expiry_told",
         ("operator_action", "INSERT"): "tenant transaction_id position action by reason at detail",
+        ("intake", "UPDATE"): "is_open changed_at changed_by reason",
         ("maintenance_run", "UPDATE"): "begun_at finished_at report",
         ("standing_order", "INSERT"): _STANDING_ORDER,
         ("standing_order", "UPDATE"): "status version not_before next_due_at scheduled_version",

@@ -122,7 +122,7 @@ class EmbeddedPostgres:
         )
 
     async def wait_until_ready(self, port: int) -> None:
-        """Return once the server answers and has the database; it is made when it is missing."""
+        """Return once the server answers, has ended a recovery, and has the database; it is made when it is missing."""
         url = self.dsn(port, "postgres")
         while True:
             try:
@@ -131,6 +131,10 @@ class EmbeddedPostgres:
                 await asyncio.sleep(0.1)
                 continue
             async with connection:
+                recovering = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
+                if recovering is None or recovering[0]:
+                    await asyncio.sleep(0.1)
+                    continue
                 found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
                 if await found.fetchone() is None:
                     await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))

@@ -26,6 +26,8 @@ from ledger.errors import CasaflowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from infra.stack.parts import Servers
+
 _log = structlog.get_logger(__name__)
 
 _STEADY_SECONDS: Final = 60.0
@@ -105,7 +107,6 @@ class Supervisor:
             # What a server says may take several lines; the first names the reason.
             message = f"a server can't be prepared: {str(error).strip().splitlines()[0]}"
             raise StackError(message) from error
-        api, workers, downstream = servers.api_part(), worker_parts(servers), downstream_parts(servers)
         self._info = StackInfo(
             api=servers.api_url,
             api_key=key,
@@ -116,15 +117,24 @@ class Supervisor:
             metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
             pids=Pids(),
         )
-        await self._start_all([*workers, api, *downstream])
+        if not self._settings.servers_only:
+            await self._start_users(servers)
+        self._state.ready = True
+        self._write_state()
+        self._say(f"ready after {time.monotonic() - started:.1f} s")
+
+    async def _start_users(self, servers: Servers) -> None:
+        """Start what uses the servers.
+
+        Raises:
+            StackError: it can't be started, or the workers' version can't be made the current one.
+        """
+        await self._start_all([*worker_parts(servers), servers.api_part(), *downstream_parts(servers)])
         try:
             await promote_workers(servers, self._say)
         except CasaflowError as error:
             message = f"the workers' version can't be made the current one: {error}"
             raise StackError(message) from error
-        self._state.ready = True
-        self._write_state()
-        self._say(f"ready after {time.monotonic() - started:.1f} s")
 
     async def _start_all(self, parts: Sequence[Part]) -> None:
         for part in parts:

@@ -46,7 +46,7 @@ DEPLOYMENT: Final = "casaflow"
 _SOURCES: Final = ("ledger", "workflows", "activities", "infra")
 """What a worker runs. Whatever of it changes makes another version."""
 _DIGEST_CHARACTERS: Final = 12
-_POLL_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.5
 _NOT_YET: Final = {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.RESOURCE_EXHAUSTED}
 """How the server refuses a version that nobody polls for yet, and whoever asks more often than it likes."""
 _SILENT_AFTER: Final = dt.timedelta(seconds=90)
@@ -116,7 +116,8 @@ class WorkerDeployment:
         """
         request = DescribeWorkerDeploymentRequest(namespace=self._client.namespace, deployment_name=self._name)
         try:
-            described = await self._client.workflow_service.describe_worker_deployment(request)
+            # The server refuses whoever asks more often than it likes, for a moment, and many may promote at the same time.
+            described = await self._client.workflow_service.describe_worker_deployment(request, retry=True)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.requests import TransactionRequest
 
 _WORKFLOW_TYPE: Final = "TransactionWorkflow"
+_FILE_WORKFLOW_TYPE: Final = "PaymentFileWorkflow"
 _AT_ONCE: Final = 32
 _RUNNING: Final = "running"
 _PARKED: Final = f"{visibility.STATUS} = '{TransactionStatus.PARKED.value}'"
@@ -45,6 +46,7 @@ class TransactionExecutions:
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
+        self._files = f"WorkflowType = '{_FILE_WORKFLOW_TYPE}' AND TaskQueue = '{task_queue}' AND ExecutionStatus = 'Running'"
         self._query = f"WorkflowType = '{_WORKFLOW_TYPE}' AND TaskQueue = '{task_queue}'"
 
     async def given_up(self, *, at_once: int, until: dt.datetime | None = None) -> AsyncIterator[dict[str, str]]:
@@ -84,6 +86,23 @@ class TransactionExecutions:
             return (await self._client.count_workflows(query)).count
         except RPCError as error:
             raise unavailable(error) from error
+
+    async def in_flight(self) -> tuple[int, int, int]:
+        """How many transactions are carried and wait for nobody, how many wait or stand parked, and how many files are on their way.
+
+        Raises:
+            UnavailableError: Temporal did not answer.
+        """
+        running = f"{self._query} AND ExecutionStatus = 'Running'"
+        waiting = f"{running} AND {visibility.WAITING_FOR} IS NOT NULL AND {visibility.STATUS} != '{TransactionStatus.PARKED.value}'"
+        queries = (running, waiting, f"{running} AND {_PARKED}", self._files, f"{self._files} AND {visibility.STATUS} = 'paused'")
+        try:
+            found = await asyncio.gather(*(self._client.count_workflows(query) for query in queries))
+        except RPCError as error:
+            raise unavailable(error) from error
+        carried, waits, parked, files, paused = (each.count for each in found)
+        # Counted one after the other while they move.
+        return max(0, carried - waits - parked), waits + parked, max(0, files - paused)
 
     async def counts(self, tenant: str) -> StandingCounts:
         """How many of a tenant's transactions Temporal carries now.

@@ -20,6 +20,7 @@ from infra.postgres.api_keys import PostgresApiKeys
 from infra.postgres.database import Database
 from infra.postgres.explanation import PostgresExplanations
 from infra.postgres.holds import PostgresHolds
+from infra.postgres.intake import PostgresIntake
 from infra.postgres.known_keys import KnownKeys
 from infra.postgres.maintenance import PostgresMaintenance
 from infra.postgres.mis import PostgresMis
@@ -126,7 +127,7 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             if topic_ends is not None
             else None
         )
-        api_keys = PostgresApiKeys(database)
+        api_keys, intake = PostgresApiKeys(database), PostgresIntake(database)
         known_keys, tokens = KnownKeys(api_keys, seconds=settings.key_cache_seconds), AccessTokens(settings.oauth_issuers)
         app.state.services = Services(
             settings=settings,
@@ -145,7 +146,12 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
                 allow_private=settings.webhook_allow_private,
             ),
             hold_starter=HoldStarter(
-                temporal, known_holds, known_accounts, task_queue=settings.task_queue, signing_secrets=settings.signing_secrets
+                temporal,
+                known_holds,
+                known_accounts,
+                task_queue=settings.task_queue,
+                signing_secrets=settings.signing_secrets,
+                intake=intake,
             ),
             statements=statements,
             group_statements=group_statements,
@@ -168,13 +174,19 @@ def create_app(settings: Settings, *, beside: Beside | None = None) -> FastAPI:
             rates_max_age_days=settings.rates_max_age_days,
             explanations=Explanations(PostgresExplanations(database), temporal),
             starter=TransactionStarter(
-                temporal, recorded, task_queue=settings.task_queue, transfers=settings.transfers, waiting_rules=settings.waiting_rules
+                temporal,
+                recorded,
+                task_queue=settings.task_queue,
+                transfers=settings.transfers,
+                waiting_rules=settings.waiting_rules,
+                intake=intake,
             ),
             commands=Commands(temporal, recorded, settings.signing_secrets),
             files=FileDesk(
                 payment_files,
                 FileKeeper(payment_files, temporal.client, task_queue=settings.task_queue),
                 most_bytes=settings.file_max_bytes,
+                intake=intake,
             ),
         )
         known_keys.start()

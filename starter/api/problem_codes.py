@@ -310,6 +310,14 @@ PROBLEM_PAGES: Final = {
         _SAME_AGAIN,
         "postgres: connection refused. Send the same request again: nothing is lost, and nothing is done twice.",
     ),
+    "draining": ProblemPage(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "No new work is taken",
+        "An operator has closed the intake, before a deployment for example. Nothing was done. What was submitted before goes on, and is "
+        "answered when it is asked for again; reading goes on.",
+        _SAME_AGAIN,
+        "intake is not available: no new work is taken since 2026-03-02T09:30:00+00:00: release 1.2",
+    ),
     "busy": ProblemPage(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Too much is under way",

@@ -19,6 +19,7 @@ from starlette.routing import compile_path
 from ledger.errors import (
     CasaflowError,
     ConflictError,
+    DrainingError,
     FileTooLargeError,
     ForbiddenError,
     IdempotencyKeyConflictError,
@@ -42,6 +43,8 @@ _log = structlog.get_logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 REALM: Final = "casaflow"
 RETRY_AFTER_SECONDS: Final = 2
+RETRY_AFTER_DRAIN_SECONDS: Final = 5
+"""While no new work is taken, which takes as long as what is done to the system meanwhile."""
 _SHOWN_LENGTH: Final = 200
 _SHOWN_ERRORS: Final = 20
 _LONGEST_NUMBER: Final = 40
@@ -157,7 +160,10 @@ def _not_found(_request: Request, error: Exception) -> Response:
 def unavailable(error: UnavailableError) -> Response:
     """The answer while a server that casaflow needs is away."""
     detail = f"{error}. Send the same request again: nothing is lost, and nothing is done twice."
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    drains = isinstance(error, DrainingError)
+    seconds = RETRY_AFTER_DRAIN_SECONDS if drains else RETRY_AFTER_SECONDS
+    code = error.code if drains else UnavailableError.code
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": str(seconds)})
 
 
 def _unavailable(_request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -15,8 +16,11 @@ from infra.temporal.telemetry import keep_sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError
 from starter.api.application import create_app, end_streams
+from starter.api.health import say_stopping
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from fastapi import FastAPI
 
     from infra.settings import Settings
@@ -60,6 +64,7 @@ def serve(settings: Settings, *, beside: Beside | None = None) -> None:
             timeout_graceful_shutdown=15,
         ),
         app,
+        stop_after_seconds=settings.api_stop_after_seconds,
     )
     server.run()
     if not server.started:
@@ -67,11 +72,27 @@ def serve(settings: Settings, *, beside: Beside | None = None) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events as soon as it is asked to stop."""
+    """Is not ready from when it is asked to stop, stops some time after that, and ends the streams of events as soon as it does."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, *, stop_after_seconds: float) -> None:
         super().__init__(config)
         self._app = app
+        self._stop_after_seconds = stop_after_seconds
+        self._asked: tuple[float, int] | None = None
+        """When it was asked to stop, and by which signal."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._asked is not None or not self._stop_after_seconds:
+            super().handle_exit(sig, frame)  # a second signal is impatience
+            return
+        self._asked = (time.monotonic(), sig)
+        say_stopping(self._app)
+        _log.info("api.stopping", stops_after_seconds=self._stop_after_seconds)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._asked is not None and not self.should_exit and time.monotonic() - self._asked[0] >= self._stop_after_seconds:
+            super().handle_exit(self._asked[1], None)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_streams(self._app)

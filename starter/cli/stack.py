@@ -55,6 +55,9 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; the stack goes on in the background.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt what Temporal stores, from now on, with a key made here.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes besides the API (CASAFLOW_WORKERS, 1).")] = None,
+    servers_only: Annotated[
+        bool, typer.Option("--servers-only", help="Start PostgreSQL, Temporal and Kafka only, for what is done to a restored database.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
@@ -64,6 +67,8 @@ def up(
     """
     if workers is not None:
         os.environ["CASAFLOW_WORKERS"] = str(workers)  # the supervisor has the environment of this process
+    if servers_only:
+        os.environ["CASAFLOW_SERVERS_ONLY"] = "true"
     settings = Settings()
     try:
         if encrypt:

@@ -28,7 +28,7 @@ Every process reads its settings from its environment once, when it starts. A se
 code 2 and a line that names it. Of the three servers those that are set replace the embedded ones of `casaflow up`. Processes that work
 together get the same settings, except where one says of which process it is."""
 _SECTIONS: Final = {
-    "The folder of the embedded stack": ("home", "stack_controls"),
+    "The folder of the embedded stack": ("home", "stack_controls", "servers_only"),
     "PostgreSQL": ("postgres_", "maintenance_", "relay_"),
     "Temporal": ("temporal_", "task_queue", "worker_"),
     "Encryption of what Temporal stores": ("payload_", "codec_"),

@@ -80,9 +80,9 @@ class Installation:
         self.processes.append(started := Process(process, log))
         return started
 
-    async def api(self) -> Process:
+    async def api(self, environment: Mapping[str, str] | None = None) -> Process:
         """Start the API; returns once it is ready."""
-        api = self.start("-m", "starter.api")
+        api = self.start("-m", "starter.api", environment=environment)
         async with asyncio.timeout(_READY_SECONDS), httpx.AsyncClient(trust_env=False) as http:
             while True:
                 try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from temporalio.client import Client
@@ -57,6 +59,21 @@ async def test_an_api_that_is_asked_to_stop_answers_what_it_was_asked(
     assert await api.ended() == 0
     worker.process.send_signal(signal.SIGTERM)
     assert await worker.ended() == 0
+
+
+async def test_an_api_behind_a_balancer_is_not_ready_and_goes_on_serving_before_it_stops(installation: Installation, bank: Bank) -> None:
+    api = await installation.api({"CASAFLOW_API_STOP_AFTER_SECONDS": "3"})
+    account = await bank.open()
+    asked_at = time.monotonic()
+    api.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as http:
+        while (answer := await http.get(f"{installation.api_url}/readyz")).is_success:  # noqa: ASYNC110  a signal's handler tells nobody
+            await asyncio.sleep(0.02)
+    told = answer.json()
+    assert (told["status"], told["parts"]["api"], told["parts"]["postgres"]) == ("not ready", "about to stop", "ready")
+    assert await bank.ledger(account) == "0.00"
+    assert await api.ended() == 0
+    assert time.monotonic() - asked_at >= 3
 
 
 async def _all_started(temporal: Client, tenant: str) -> None:

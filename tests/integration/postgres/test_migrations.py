@@ -136,3 +136,25 @@ async def test_an_upgrade_of_a_ledger_with_data_keeps_every_balance_and_goes_on_
         # The hold's captures were no debits yet.
         assert [line for truth in evidence.violations.values() for line in truth.shown if "captured" not in line] == []
     await database.close()
+
+
+async def test_a_revision_that_waits_for_a_table_lets_those_behind_it_go_on_and_is_run_in_the_end(empty_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_url, "0035")
+    async with connected(empty_url, autocommit=False) as reader, connected(empty_url, autocommit=True) as others:
+        await reader.execute("SELECT FROM api_key")  # holds up what 0036 adds to the table, until it ends
+        migration = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_url))
+        async with asyncio.timeout(30):
+            while not await _waits_for_a_lock(others):  # noqa: ASYNC110  a lock's queue tells nobody that it grew
+                await asyncio.sleep(0.02)
+        await others.execute("SET statement_timeout = '10s'")
+        await others.execute("SELECT FROM api_key")  # behind the revision, which steps back
+        assert not migration.done()
+        await reader.commit()
+        await migration
+        found = await (await others.execute("SELECT version_num FROM alembic_version")).fetchone()
+        assert found == {"version_num": _scripts().get_current_head()}
+
+
+async def _waits_for_a_lock(rows: psycopg.AsyncConnection[dict[str, object]]) -> bool:
+    statement: LiteralString = "SELECT count(*) AS waiting FROM pg_locks WHERE NOT granted AND relation = 'api_key'::regclass"
+    return bool((await (await rows.execute(statement)).fetchone() or {})["waiting"])

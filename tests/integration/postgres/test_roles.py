@@ -31,6 +31,7 @@ TABLES = (
     "gl_entry",
     "hold",
     "idempotency_key",
+    "intake",
     "ledger_cluster",
     "maintenance_run",
     "offline_entry",

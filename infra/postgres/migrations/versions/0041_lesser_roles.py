@@ -1,7 +1,7 @@
 """Roles of their own for relays and consumers.
 
 Revision ID: 0041
-Revises: 0034
+Revises: 0040
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0041"
-down_revision = "0034"
+down_revision = "0040"
 
 
 def upgrade() -> None:

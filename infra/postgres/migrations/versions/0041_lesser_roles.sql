@@ -1,5 +1,6 @@
 -- Roles for those that post nothing: relays mark events as published, consumers write the stores of their groups. See decision record 0042.
 
+-- expand: makes roles, and lets the owner and casaflow_app become them
 DO $$
 DECLARE
     role text;
@@ -43,23 +44,24 @@ GRANT EXECUTE ON FUNCTION settled_until() TO casaflow_consumer;
 
 -- Of the groups' stores, what casaflow_app may; sending a message once more is an operator's.
 GRANT USAGE ON SCHEMA audit, statement, mis, notification TO casaflow_consumer;
-GRANT SELECT ON ALL TABLES IN SCHEMA audit, statement, mis, notification TO casaflow_consumer;
-REVOKE SELECT ON notification.replay FROM casaflow_consumer;
+-- expand: grants columns to a role that is new
 DO $$
 DECLARE
     given record;
 BEGIN
     FOR given IN
-        SELECT c.oid::regclass AS relation, v.verb, string_agg(format('%I', a.attname), ', ') AS columns
+        SELECT CAST(c.oid AS regclass) AS relation, v.verb, string_agg(format('%I', a.attname), ', ') AS columns
           FROM pg_class c
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         CROSS JOIN (VALUES ('INSERT'), ('UPDATE')) AS v (verb)
+         CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS v (verb)
          WHERE c.relnamespace IN (CAST('audit' AS regnamespace), CAST('statement' AS regnamespace), CAST('mis' AS regnamespace),
                                   CAST('notification' AS regnamespace))
            AND c.relkind IN ('r', 'p') AND c.oid <> CAST('notification.replay' AS regclass)
            AND has_column_privilege('casaflow_app', c.oid, a.attnum, v.verb)
          GROUP BY c.oid, v.verb
     LOOP
-        EXECUTE format('GRANT %s (%s) ON %s TO casaflow_consumer', given.verb, given.columns, given.relation);
+        -- Tables are read as a whole, so that columns of later revisions are.
+        EXECUTE format('GRANT %s ON %s TO casaflow_consumer',
+                       given.verb || CASE WHEN given.verb = 'SELECT' THEN '' ELSE format(' (%s)', given.columns) END, given.relation);
     END LOOP;
 END $$;
