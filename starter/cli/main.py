@@ -21,6 +21,7 @@ from starter.cli import (
     approvals,
     audit,
     bench,
+    chaos,
     codec,
     console,
     events,
@@ -78,6 +79,7 @@ for group in (
     promote,
     codec,
     console,
+    chaos,
     bench,
 ):
     group.register(app)
