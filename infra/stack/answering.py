@@ -71,8 +71,11 @@ async def worker_polls(settings: Settings, pids: Collection[int]) -> bool:
     return any(poller.identity.startswith(identities) for poller in described.pollers)
 
 
-async def group_is_stable(connection: KafkaConnection, group: str) -> bool:
-    """Whether a consumer group has members, and they have shared the partitions out."""
+async def group_has(connection: KafkaConnection, group: str, pids: Collection[int]) -> bool:
+    """Whether a consumer group has shared its partitions out, and one of these processes is a member.
+
+    Any member would not do: those of a process that was killed stay until their session has timed out.
+    """
     admin = AIOKafkaAdminClient(**connection.client_options(), client_id="casaflow-stack", request_timeout_ms=_KAFKA_MILLISECONDS)
     try:
         await admin.start()
@@ -82,7 +85,8 @@ async def group_is_stable(connection: KafkaConnection, group: str) -> bool:
     finally:
         await admin.close()
     # One tuple for each group: error code, group, state, protocol type, protocol, members.
-    return any(described[2] == "Stable" and described[5] for described in response.groups)
+    names = tuple(f"casaflow-{group}-{pid}" for pid in pids)
+    return any(described[2] == "Stable" and any(member[1] in names for member in described[5]) for described in response.groups)
 
 
 async def living_brokers(connection: KafkaConnection) -> int:

@@ -15,7 +15,7 @@ from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.settings import absolute_files
 from infra.stack import kafka, temporal
-from infra.stack.answering import group_is_stable, page_answers, worker_polls
+from infra.stack.answering import group_has, page_answers, worker_polls
 from infra.stack.model import WORKER, StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
@@ -318,15 +318,15 @@ def worker_parts(servers: Servers) -> list[Part]:
 def consumer_parts(servers: Servers) -> list[Part]:
     """The consumers, all in one process, since on one machine their interpreters would cost more than their work; none without groups.
 
-    Ready once each group has a member with partitions.
+    Ready once each group has shared its partitions out, with this process as a member.
     """
     groups = servers.settings.consumer_groups
     if not groups:
         return []
 
-    async def ready(_pid: int) -> None:
+    async def ready(pid: int) -> None:
         for group in groups:
-            while not await group_is_stable(servers.kafka, group):  # noqa: ASYNC110  a group tells nobody that it is ready
+            while not await group_has(servers.kafka, group, [pid]):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
     command = servers.python("consumers", "consumers", *groups)

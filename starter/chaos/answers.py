@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from infra.kafka.connection import connection_of
 from infra.postgres.standbys import copying_standbys
-from infra.stack.answering import group_is_stable, listens, living_brokers, page_answers, temporal_answers, worker_polls
+from infra.stack.answering import group_has, listens, living_brokers, page_answers, temporal_answers, worker_polls
 from ledger.errors import UnavailableError
 from starter.chaos.system import Kind
 
@@ -54,16 +54,17 @@ class Answers:
         if part.address is None:
             return True
         port = int(part.address.rpartition(":")[2])
-        return any(listens(each.pid, port) for each in (process, *process.below()))
+        return any(listens(pid, port) for pid in _pids(process))
 
     async def _does_its_work(self, part: Part, process: Process) -> bool:
+        pids = _pids(process)
         match part.kind:
             case Kind.API:
                 return all([await page_answers(f"{url}/readyz") for url in self._system.apis])
             case Kind.WORKER:
-                return await worker_polls(self._settings, {process.pid, *(each.pid for each in process.below())})
+                return await worker_polls(self._settings, pids)
             case Kind.CONSUMER:
-                return all([await group_is_stable(self._kafka, group) for group in part.groups])
+                return all([await group_has(self._kafka, group, pids) for group in part.groups])
             case Kind.POSTGRES | Kind.STANDBY:
                 wanted = self.standbys if part.kind is Kind.STANDBY else 0
                 return await copying_standbys(self._system.postgres_dsn) >= wanted
@@ -71,3 +72,8 @@ class Answers:
                 return await temporal_answers(self._settings)
             case Kind.KAFKA:
                 return await living_brokers(self._kafka) >= self.brokers
+
+
+def _pids(process: Process) -> list[int]:
+    """Its own, and those of the processes below it."""
+    return [process.pid, *(each.pid for each in process.below())]

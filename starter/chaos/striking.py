@@ -134,7 +134,9 @@ class Striker:
                 told.append(f"{part.name} is being started again")
                 continue
             try:
-                code = subprocess.run(part.start, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode  # noqa: S603
+                # A pipe would stay open for as long as what it starts lives.
+                nothing = subprocess.DEVNULL
+                code = subprocess.run(part.start, stdin=nothing, stdout=nothing, stderr=nothing, check=False).returncode  # noqa: S603
                 told.append(f"{part.name} was started again" if code == 0 else f"{part.name}: {part.start[0]} ended with exit code {code}")
             except OSError as error:
                 told.append(f"{part.name} could not be started: {error}")

@@ -45,7 +45,7 @@ def chaos(  # noqa: PLR0913, PLR0917  each is an option
     ] = "kill",
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often each fault is committed.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, max=3_600, help="Load before the first fault, and after each one at least.")] = 10.0,
-    per_second: Annotated[float, typer.Option(min=0.1, max=1_000, help="Transactions submitted a second.")] = 20.0,
+    per_second: Annotated[float, typer.Option(min=0.1, max=1_000, help="Transactions submitted a second.")] = 10.0,
     freeze_seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long a part stands frozen.")] = 5.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Chooses moments and victims as in the run that printed it.")] = None,
     system: Annotated[
