@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from starter.chaos.faults import Action
 from starter.chaos.proof import Proof
+
+if TYPE_CHECKING:
+    from starter.check import Finding
 
 
 class Struck(BaseModel):
@@ -93,6 +97,11 @@ class ChaosReport(BaseModel):
         return self.proof.proven and all(fault.recovered for fault in self.faults)
 
     @property
+    def truths(self) -> tuple[Finding, ...]:
+        """What `check` found of each truth; empty where the system could not be asked."""
+        return self.proof.check.findings if self.proof.check is not None else ()
+
+    @property
     def offending(self) -> list[str]:
         """Everything that is not as it has to be, with the exact ids."""
         return [
@@ -102,5 +111,5 @@ class ChaosReport(BaseModel):
                 if not fault.recovered
             ),
             *(offender for statement in self.proof.statements for offender in statement.offending),
-            *(f"truth {finding.number}: {offender}" for finding in self.proof.check.findings for offender in finding.offending),
+            *(f"truth {finding.number}: {offender}" for finding in self.truths for offender in finding.offending),
         ]

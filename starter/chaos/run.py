@@ -14,7 +14,7 @@ from starter.chaos.answers import Answers
 from starter.chaos.faults import Action, Fault, blows_of, moments_of_a_storm
 from starter.chaos.load import Load
 from starter.chaos.measuring import BIN_SECONDS, between, first_finish, longest_gap, slowest, timeline
-from starter.chaos.proof import prove
+from starter.chaos.proof import entries_of, prove
 from starter.chaos.report import Calm, ChaosReport, FaultReport, Struck
 from starter.chaos.striking import Striker
 from starter.chaos.system import Kind, run_command
@@ -105,13 +105,16 @@ class ChaosRun:
         """Do it, and report; whatever happens, nothing that this run has frozen or ended is left so.
 
         Raises:
-            UnavailableError: the system is not well to begin with, or a server can't be asked at the end.
+            ApiError: the key may not do what is needed.
+            UnavailableError: the system is not well to begin with.
         """
         started_at = dt.datetime.now(dt.UTC)
         await self._all_well(_FIRST_LOOK_SECONDS)
         await self._answers.count()
         async with self._load.apis() as apis:
             await self._load.open_accounts(apis)
+            # A key that may not read would be found out only at the end.
+            await entries_of(apis, self._load.accounts[0])
             calm_from = self._load.now
             loading = asyncio.create_task(self._load.run(apis))
             try:

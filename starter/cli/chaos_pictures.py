@@ -39,7 +39,7 @@ th, td { text-align: left; padding: 0.2em 0.8em; border-bottom: 1px solid #ccc; 
 <table><tbody>
 {% for found in report.proof.statements %}<tr><td>{{ found.title }}</td>
 <td>{{ "proven" if found.proven else "NOT PROVEN" }}</td><td>{{ found.counted }}</td></tr>
-{% endfor %}{% for found in report.proof.check.findings %}<tr><td>{{ found.number }} {{ found.title }}</td>
+{% endfor %}{% for found in report.truths %}<tr><td>{{ found.number }} {{ found.title }}</td>
 <td>{{ "proven" if found.proven else "NOT PROVEN" }}</td><td>{{ found.counted }}</td></tr>
 {% endfor %}</tbody></table>
 {% if report.offending %}<h2>What is not as it has to be</h2>

@@ -36,8 +36,9 @@ def show_report(report: ChaosReport) -> None:
     screen.print()
     screen.print(_titled(_proof_table(report), "Outcomes"))
     screen.print()
-    screen.print(check_table(report.proof.check))
-    screen.print()
+    if report.proof.check is not None:
+        screen.print(check_table(report.proof.check))
+        screen.print()
     typer.echo(in_words(report))
     typer.echo(verdict(report))
     for offender in report.offending:
