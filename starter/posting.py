@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from casaflow_client import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from casaflow_client import AsyncClient
 
@@ -70,8 +70,7 @@ class Tally:
 
     def percentile_ms(self, percent: int) -> float | None:
         """A percentile of the latency (nearest rank); None when this run started none."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
+        return percentile(self.latencies_ms, percent)
 
     def add(self, transaction: dict[str, Any], *, repeated: bool, milliseconds: float) -> None:
         """Count one outcome."""
@@ -96,6 +95,12 @@ class Tally:
             "per_second": round(self.per_second, 1),
             "latency_ms": {"p50": self.percentile_ms(50), "p99": self.percentile_ms(99)},
         }
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """A percentile (nearest rank); None of nothing."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
 
 
 async def post_all(client: AsyncClient, orders: Iterable[Order], *, in_flight: int, tally: Tally, on_done: Callable[[], None]) -> None:

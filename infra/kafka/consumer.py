@@ -8,6 +8,7 @@ Kafka and PostgreSQL may both be away: then the loop waits, says so, and goes on
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,7 +102,8 @@ class ConsumerLoop:
     async def _connect_and_consume(self) -> None:
         consumer = AIOKafkaConsumer(
             **self._servers.client_options(),
-            client_id=f"casaflow-{self._group}",
+            # Whose member it is: a group keeps the members of a process that was killed until their session has timed out.
+            client_id=f"casaflow-{self._group}-{os.getpid()}",
             group_id=self._group,
             enable_auto_commit=False,
             # Only until the stored offset is known; nothing that was read before is applied.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from infra.settings import absolute_files
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, is_locked
-from infra.stack.model import WORKER, Health, StackError, StackHome, StackInfo, write_private
+from infra.stack.model import WORKER, Health, StackError, StackHome, StackInfo, kind_of, write_private
 from infra.temporal.encryption import new_entry
 
 if TYPE_CHECKING:
@@ -181,9 +181,9 @@ def kill_worker(home: Path) -> PartState:
         StackError: no worker process runs now.
     """
     for part in part_states(home):
-        if part.name.partition(" ")[0] == WORKER and part.health is Health.HEALTHY and part.pid is not None:
+        if kind_of(part.name) == WORKER and part.health is Health.HEALTHY and part.pid is not None and part.created is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(part.pid, signal.SIGKILL)
+                processes.send(part.pid, part.created, signal.SIGKILL)
                 return part
     message = f"no worker process of the stack in {StackHome(home).path} runs now"
     raise StackError(message)

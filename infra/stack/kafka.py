@@ -14,8 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil
-
+from infra.stack.answering import listens
 from infra.stack.model import StackError, cache_folder
 from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command, run_to_its_end
@@ -133,16 +132,8 @@ async def wait_until_ready(pid: int, bootstrap_servers: str) -> None:
         bootstrap_servers: ``host:port``.
     """
     port = int(bootstrap_servers.rpartition(":")[2])
-    while not _listens(pid, port):  # noqa: ASYNC110  a port tells nobody
+    while not listens(pid, port):  # noqa: ASYNC110  a port tells nobody
         await asyncio.sleep(0.1)
-
-
-def _listens(pid: int, port: int) -> bool:
-    try:
-        open_ones = psutil.Process(pid).net_connections("tcp")
-    except psutil.Error:
-        return False
-    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_ones)
 
 
 def _jars(say: Callable[[str], None]) -> Path:

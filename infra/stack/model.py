@@ -20,6 +20,11 @@ WORKER: Final = "worker"
 """Name of the part that is a worker process; of several, each has its number behind it."""
 
 
+def kind_of(part: str) -> str:
+    """What a part is by its name: ``worker 2`` is a ``worker``."""
+    return part.partition(" ")[0]
+
+
 class StackError(Exception):
     """The stack can't be started, or a part of it can't be used; the message says what, and shows the end of its log."""
 

@@ -9,20 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import httpx
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.service import RPCError
-
 from infra.kafka.connection import KafkaConnection, check_security, connection_of
 from infra.kafka.topics import TopicPolicy, ensure_topics, topic_policy_of
 from infra.postgres.api_keys import create_first_key, key_is_valid
 from infra.postgres.migrate import upgrade
 from infra.settings import absolute_files
 from infra.stack import kafka, temporal
+from infra.stack.answering import group_has, page_answers, worker_polls
 from infra.stack.model import WORKER, StackError, without_password, write_private
 from infra.stack.ports import LOOPBACK, choose
 from infra.stack.postgres import EmbeddedPostgres
@@ -31,7 +24,7 @@ from infra.temporal.client import connect
 from infra.temporal.deployment import DEPLOYMENT, WorkerDeployment, installed_build_id
 from infra.temporal.search_attributes import ensure_search_attributes
 from ledger.commands import MIN_SECRET_BYTES
-from ledger.errors import InvalidInputError, UnavailableError
+from ledger.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -148,7 +141,7 @@ class Servers:
         """The HTTP API."""
 
         async def ready(_pid: int) -> None:
-            while not await _is_ready(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
+            while not await page_answers(f"{self.api_url}/readyz"):  # noqa: ASYNC110  a server tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
         environment = {"CASAFLOW_STACK_CONTROLS": "true", **_NO_RELAY}
@@ -307,7 +300,7 @@ def worker_parts(servers: Servers) -> list[Part]:
     """The workers; each is ready once Temporal has seen it poll."""
 
     async def ready(pid: int) -> None:
-        while not await _polls(servers, f"casaflow-worker-{pid}@"):  # noqa: ASYNC110  a worker tells nobody that it is ready
+        while not await worker_polls(servers.temporal_settings, [pid]):  # noqa: ASYNC110  a worker tells nobody that it is ready
             await asyncio.sleep(_POLL_SECONDS)
 
     count = servers.settings.workers
@@ -333,7 +326,7 @@ def downstream_parts(servers: Servers) -> list[Part]:
     """What comes after the posting: the relay and the consumers, where the settings want them.
 
     All groups are in one process, since on one machine their interpreters would cost more than their work. The consumers are ready once
-    each group has a member with partitions. For the relay nobody waits: it takes care of what is late.
+    each group has shared its partitions out, with this process as a member. For the relay nobody waits: it takes care of what is late.
     """
     parts: list[Part] = []
     if servers.settings.relay_after_seconds:
@@ -344,9 +337,9 @@ def downstream_parts(servers: Servers) -> list[Part]:
     if not groups:
         return parts
 
-    async def ready(_pid: int) -> None:
+    async def ready(pid: int) -> None:
         for group in groups:
-            while not await _is_stable(servers.kafka, group):  # noqa: ASYNC110  a group tells nobody that it is ready
+            while not await group_has(servers.kafka, group, [pid]):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
     command = servers.python("consumers", "consumers", *groups, niceness=_DOWNSTREAM_NICENESS)
@@ -354,41 +347,5 @@ def downstream_parts(servers: Servers) -> list[Part]:
     return parts
 
 
-async def _polls(servers: Servers, identity: str) -> bool:
-    try:
-        client = await connect(servers.temporal_settings)
-        described = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=servers.settings.temporal_namespace,
-                task_queue=TaskQueue(name=servers.settings.task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            )
-        )
-    except (UnavailableError, RPCError):
-        return False
-    return any(poller.identity.startswith(identity) for poller in described.pollers)
-
-
 async def _at_once(_pid: int) -> None:
     """Nothing waits for this part."""
-
-
-async def _is_ready(url: str) -> bool:
-    try:
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
-            return (await client.get(url)).is_success
-    except httpx.HTTPError:
-        return False
-
-
-async def _is_stable(connection: KafkaConnection, group: str) -> bool:
-    admin = AIOKafkaAdminClient(**connection.client_options(), client_id="casaflow-stack", request_timeout_ms=5_000)
-    try:
-        await admin.start()
-        (response,) = await admin.describe_consumer_groups([group])
-    except (KafkaError, OSError):
-        return False
-    finally:
-        await admin.close()
-    # One tuple for each group: error code, group, state, protocol type, protocol, members.
-    return any(described[2] == "Stable" and described[5] for described in response.groups)

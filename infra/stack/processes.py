@@ -169,9 +169,43 @@ def created(pid: int) -> str | None:
         return None
 
 
+def began_at(pid: int) -> float | None:
+    """When it began, by the clock of files, in seconds since 1970; None when there is no process."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def command_line(pid: int) -> str:
+    """What it was started with, its arguments with a space between them; empty when there is no process."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return ""
+
+
 def is_same(pid: int, created_then: str) -> bool:
     """Whether the process that had this pid then still has it."""
     return created(pid) == created_then
+
+
+def send(pid: int, created_then: str, number: signal.Signals) -> None:
+    """Send a signal to the process that had this pid then, and to no other.
+
+    Raises:
+        ProcessLookupError: it is gone.
+        PermissionError: it is another user's.
+    """
+    handle = os.pidfd_open(pid)
+    try:
+        # From here on the handle means one process, whoever gets its pid: the one that is compared is the one that gets the signal.
+        if not is_same(pid, created_then):
+            message = f"process {pid} is gone, and its pid is another one's"
+            raise ProcessLookupError(message)
+        signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
 
 
 def end_left_over(pid: int, created_then: str, *, seconds: float) -> None:

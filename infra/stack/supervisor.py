@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
-from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState
+from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, kind_of
 from infra.stack.parts import Part, downstream_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
@@ -266,7 +266,7 @@ def _pids(state: SupervisorState, *, groups: Sequence[str], api_carries: bool) -
     for part in state.parts:
         if part.pid is None:
             continue
-        kind = part.name.partition(" ")[0]
+        kind = kind_of(part.name)
         if kind == "worker":
             pids.worker.append(part.pid)
         elif kind == "consumers":

@@ -7,15 +7,10 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.service import RPCError
-
+from infra.stack.answering import page_answers, temporal_answers
 from infra.stack.model import StackError
 from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command
-from infra.temporal.client import connect
-from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,22 +42,5 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
 
 async def wait_until_ready(settings: Settings, ui: str) -> None:
     """Return once the namespace can be used and the Web UI answers."""
-    while not await _answers(settings) or not await _serves(ui):  # noqa: ASYNC110  a server tells nobody that it is ready
+    while not await temporal_answers(settings) or not await page_answers(ui):  # noqa: ASYNC110  a server tells nobody that it is ready
         await asyncio.sleep(0.2)
-
-
-async def _answers(settings: Settings) -> bool:
-    try:
-        client = await connect(settings)
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=settings.temporal_namespace))
-    except (UnavailableError, RPCError):
-        return False
-    return True
-
-
-async def _serves(url: str) -> bool:
-    try:
-        async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
-            return (await client.get(url)).is_success
-    except httpx.HTTPError:
-        return False

@@ -21,6 +21,7 @@ from starter.cli import (
     approvals,
     audit,
     bench,
+    chaos,
     codec,
     console,
     drain,
@@ -82,6 +83,7 @@ for group in (
     restored,
     codec,
     console,
+    chaos,
     bench,
 ):
     group.register(app)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import html
-import io
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.errors import InvalidInputError
 from starter.cli.mis import dimensions_of
+from starter.cli.pictures import as_svg, load_matplotlib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def check_target(target: Path) -> None:
     """
     if target.suffix not in _ENDINGS:
         raise InvalidInputError(field="plot", value=str(target), rule="must end with .png or .html")
-    _load_matplotlib()
+    load_matplotlib("plot")
 
 
 def draw(counted: str, chart: dict[str, Any], target: Path) -> None:
@@ -52,7 +52,7 @@ def draw(counted: str, chart: dict[str, Any], target: Path) -> None:
     title = f"{counted.capitalize()} per {chart['per']}, {chart['time_zone']}"
     rows = chart["rows"]
     currencies = sorted({row["currency"] for row in rows if "amount" in row})
-    figure = _load_matplotlib().Figure(figsize=(12, 4 * (1 + len(currencies))), layout="constrained")
+    figure = load_matplotlib("plot").Figure(figsize=(12, 4 * (1 + len(currencies))), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(1 + len(currencies), 1, squeeze=False, sharex=True)[:, 0]
     _bars(axes[0], chart, rows, lambda row: float(row[counted]))
@@ -64,10 +64,7 @@ def draw(counted: str, chart: dict[str, Any], target: Path) -> None:
     if target.suffix == ".png":
         figure.savefig(target, dpi=120)
         return
-    picture = io.StringIO()
-    figure.savefig(picture, format="svg")
-    drawing = picture.getvalue()
-    target.write_text(_PAGE.format(title=html.escape(title), picture=drawing[drawing.index("<svg") :]), encoding="utf-8")
+    target.write_text(_PAGE.format(title=html.escape(title), picture=as_svg(figure)), encoding="utf-8")
 
 
 def _bars(axes: Any, chart: dict[str, Any], rows: list[dict[str, Any]], height_of: Callable[[dict[str, Any]], float]) -> None:  # noqa: ANN401
@@ -91,12 +88,3 @@ def _bars(axes: Any, chart: dict[str, Any], rows: list[dict[str, Any]], height_o
     axes.grid(axis="y", alpha=0.3)
     if any(series):
         axes.legend(fontsize=7, loc="upper left")
-
-
-def _load_matplotlib() -> Any:  # noqa: ANN401  a module
-    try:
-        from matplotlib import figure  # noqa: PLC0415  only a picture needs it
-    except ImportError as error:
-        rule = "needs matplotlib, which is not installed here"
-        raise InvalidInputError(field="plot", value="matplotlib", rule=rule) from error
-    return figure

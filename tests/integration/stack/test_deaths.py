@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -15,7 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.kafka.connection import KafkaConnection
 from infra.stack import control
+from infra.stack.answering import group_has
 from infra.stack.model import Health, StackHome
 from infra.stack.postgres import EmbeddedPostgres
 from tests.integration.stack.conftest import Home, balance, deposit, described, kill, wait_until
@@ -46,6 +49,16 @@ def test_a_part_that_dies_is_reported_with_the_end_of_its_log_and_started_again(
     shown = second.casaflow("status")
     assert shown.returncode == 0, shown.stdout
     assert re.search(rf"^{part} +healthy .*restarted {before.restarts + 1} x", shown.stdout, re.MULTILINE), shown.stdout
+
+
+def test_consumers_are_healthy_only_once_they_are_members_themselves(second: Home) -> None:
+    """Kafka keeps the members of a process that was killed until their session has timed out."""
+    old = second.pids()["consumers"]
+    kill(old)
+    wait_until(lambda: second.part("consumers").pid not in {None, old} and second.is_healthy(), "consumers are healthy again")
+    servers = KafkaConnection(second.stack()["kafka_bootstrap_servers"])
+    for group in ("audit", "statement", "mis", "notification", "balance"):
+        assert asyncio.run(group_has(servers, group, [second.pids()["consumers"]])), group
 
 
 def test_what_was_killed_works_again(second: Home) -> None:
