@@ -35,6 +35,14 @@ def listens(pid: int, port: int) -> bool:
     return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_ones)
 
 
+def has_connections(pid: int) -> bool:
+    """Whether a process has a connection to another one: all that can be seen of a relay, which nobody asks anything."""
+    try:
+        return any(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
+    except psutil.Error:
+        return False
+
+
 async def page_answers(url: str) -> bool:
     """Whether a page answers, and with success: the API's ``/readyz`` does once its servers answer."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from infra.kafka.connection import connection_of
 from infra.postgres.standbys import copying_standbys
-from infra.stack.answering import group_has, listens, living_brokers, page_answers, temporal_answers, worker_polls
+from infra.stack.answering import group_has, has_connections, listens, living_brokers, page_answers, temporal_answers, worker_polls
 from ledger.errors import UnavailableError
 from starter.chaos.system import Kind
 
@@ -63,6 +63,8 @@ class Answers:
                 return all([await page_answers(f"{url}/readyz") for url in self._system.apis])
             case Kind.WORKER:
                 return await worker_polls(self._settings, pids)
+            case Kind.RELAY:
+                return any(has_connections(pid) for pid in pids)
             case Kind.CONSUMER:
                 return all([await group_has(self._kafka, group, pids) for group in part.groups])
             case Kind.POSTGRES | Kind.STANDBY:

@@ -24,6 +24,7 @@ _WRITTEN_WITHIN_SECONDS: Final = 2.0
 _MARKS: Final = {
     Kind.API: "api",
     Kind.WORKER: "worker",
+    Kind.RELAY: "relay",
     Kind.CONSUMER: "consumers",
     Kind.POSTGRES: "postgres",
     Kind.STANDBY: "postgres",

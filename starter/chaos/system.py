@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     API = "api"
     WORKER = "worker"
+    RELAY = "relay"
     CONSUMER = "consumer"
     POSTGRES = "postgres"
     STANDBY = "standby"

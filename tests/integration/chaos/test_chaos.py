@@ -67,7 +67,7 @@ def test_a_killed_worker_is_got_over_and_everything_is_proven(home: Home, tmp_pa
 def test_every_fault_is_got_over(home: Home) -> None:
     code, report, said = chaos(home, "--faults", "all", "--seconds", "5", "--freeze-seconds", "2")
     assert code == 0, said
-    kinds = ("api", "worker", "consumers", "postgres", "temporal", "kafka")
+    kinds = ("api", "worker", "relay", "consumers", "postgres", "temporal", "kafka")
     servers = ("postgres", "temporal", "kafka")
     names = [*kinds, *(f"{kind}-freeze" for kind in kinds), *(f"{server}-restart" for server in servers), "random"]
     assert [fault["fault"] for fault in report["faults"]] == names
