@@ -60,20 +60,21 @@ class Answers:
         pids = _pids(process)
         match part.kind:
             case Kind.API:
-                return all([await page_answers(f"{url}/readyz") for url in self._system.apis])
+                does = all([await page_answers(f"{url}/readyz") for url in self._system.apis])
             case Kind.WORKER:
-                return await worker_polls(self._settings, pids)
+                does = await worker_polls(self._settings, pids)
             case Kind.RELAY:
-                return any(has_connections(pid) for pid in pids)
+                does = any(has_connections(pid) for pid in pids)
             case Kind.CONSUMER:
-                return all([await group_has(self._kafka, group, pids) for group in part.groups])
+                does = all([await group_has(self._kafka, group, pids) for group in part.groups])
             case Kind.POSTGRES | Kind.STANDBY:
                 wanted = self.standbys if part.kind is Kind.STANDBY else 0
-                return await copying_standbys(self._system.postgres_dsn) >= wanted
+                does = await copying_standbys(self._system.postgres_dsn) >= wanted
             case Kind.TEMPORAL:
-                return await temporal_answers(self._settings)
+                does = await temporal_answers(self._settings)
             case Kind.KAFKA:
-                return await living_brokers(self._kafka) >= self.brokers
+                does = await living_brokers(self._kafka) >= self.brokers
+        return does
 
 
 def _pids(process: Process) -> list[int]:
