@@ -127,6 +127,11 @@ class Servers:
         """``host:port`` where the first worker shows its figures."""
         return f"{LOOPBACK}:{self.ports['worker-metrics']}"
 
+    @property
+    def consumer_metrics(self) -> str:
+        """``host:port`` where the consumers show theirs."""
+        return f"{LOOPBACK}:{self.ports['consumer-metrics']}"
+
     def python(self, log: str, *arguments: str, stop_seconds: float = 20.0, environment: Mapping[str, str] | None = None) -> Command:
         """A process of casaflow's own, with the environment of all of them and what is its own."""
         return Command(
@@ -336,7 +341,7 @@ def consumer_parts(servers: Servers) -> list[Part]:
             while not await _is_stable(servers.kafka, group):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-    command = servers.python("consumers", "consumers", *groups)
+    command = servers.python("consumers", "consumers", *groups, environment={"CASAFLOW_METRICS_ADDRESS": servers.consumer_metrics})
     return [Part(name="consumers", command=command, wait_until_ready=ready, address=f"groups {', '.join(groups)}")]
 
 
