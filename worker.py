@@ -55,7 +55,7 @@ from infra.temporal.executions import TransactionExecutions
 from infra.temporal.payment_files import FileKeeper
 from infra.temporal.standing_orders import StandingOrderKeeper
 from infra.temporal.sweep_schedule import ensure_sweep_schedule
-from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics
+from infra.temporal.telemetry import keep_messages_plain, keep_sdk_metrics, sdk_metrics
 from infra.tracing import start_tracing
 from ledger.errors import InvalidInputError, UnavailableError
 from ledger.payment_files import files_queue
@@ -182,7 +182,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     identity = f"casaflow-worker-{os.getpid()}@{socket.gethostname()}"
     database = Database.open(postgres_url, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
     try:
-        with served_metrics(settings.metrics_address):
+        with served_metrics(settings.metrics_address, also=sdk_metrics):
             watch = LedgerWatch(LedgerMetrics() if settings.metrics_address is not None else None)
             await _carry(settings, database, watch, lambda: connect(settings, identity=identity), stop, takes_files=True)
     finally:

@@ -14,6 +14,8 @@ from consumers import audit, balance, mis, notification, statement
 from consumers.member import Surroundings
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.logs import configure_logging
+from infra.metrics import ConsumerMetrics
+from infra.metrics_server import served_metrics
 from infra.postgres.database import Database
 from infra.postgres.privileges import CONSUMER_ROLE
 from infra.settings import Settings
@@ -51,7 +53,10 @@ async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaCo
     """
     role = settings.role_of(CONSUMER_ROLE)
     databases = [Database.open(postgres_url, pool_size=_POOL_SIZE, role=role) for _ in groups]
-    members = [GROUPS[group](Surroundings(settings, servers, database, prefix)) for group, database in zip(groups, databases, strict=True)]
+    metrics = ConsumerMetrics() if settings.metrics_address is not None else None
+    members = [
+        GROUPS[group](Surroundings(settings, servers, database, prefix, metrics)) for group, database in zip(groups, databases, strict=True)
+    ]
 
     def stop() -> None:
         for member in members:
@@ -63,9 +68,10 @@ async def consume(groups: Sequence[str], settings: Settings, *, servers: KafkaCo
     _log.info("consumer.started", groups=list(groups))
     try:
         # One that fails ends the process, and with it the others: whoever started it starts all of them again.
-        async with asyncio.TaskGroup() as running:
-            for member in members:
-                running.create_task(member.run())
+        with served_metrics(settings.metrics_address):
+            async with asyncio.TaskGroup() as running:
+                for member in members:
+                    running.create_task(member.run())
     finally:
         for database in databases:
             await database.close()

@@ -20,4 +20,4 @@ def audit_member(given: Surroundings) -> GroupMember:
     name = given.named(GROUP)
     effects = AuditEffects(given.database, consumer_group=name)
     topics = [given.named(topic) for topic in TOPICS]
-    return GroupMember(ConsumerLoop(given.servers, group=name, topics=topics, effects=effects))
+    return GroupMember(ConsumerLoop(given.servers, group=name, topics=topics, effects=effects, metrics=given.metrics))

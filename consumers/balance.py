@@ -23,4 +23,5 @@ def balance_member(given: Surroundings) -> BalanceLoop:
         group=given.named(GROUP),
         source=given.named(TOPIC_BALANCE_UPDATED),
         topic=given.named(TOPIC_BALANCE),
+        metrics=given.metrics,
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from infra.kafka.connection import KafkaConnection
+    from infra.metrics import ConsumerMetrics
     from infra.postgres.consumption import EventHandler
     from infra.postgres.database import Database
     from infra.settings import Settings
@@ -26,6 +27,9 @@ class Surroundings(NamedTuple):
     database: Database
     prefix: str = ""
     """What the names of the group and of its topics begin with on the broker: benchmarks and tests have their own beside those in use."""
+
+    metrics: ConsumerMetrics | None = None
+    """Where the members count; None: nowhere."""
 
     def named(self, name: str) -> str:
         """What a group or a topic is called on the broker."""
@@ -97,5 +101,5 @@ def member_of(
     name = given.named(group)
     store = GroupStore(given.database, handler, consumer_group=name)
     letters = DeadLetterRelay(given.servers, group=name, held=store.held)
-    loop = ConsumerLoop(given.servers, group=name, topics=[given.named(topic) for topic in topics], effects=store)
+    loop = ConsumerLoop(given.servers, group=name, topics=[given.named(topic) for topic in topics], effects=store, metrics=given.metrics)
     return GroupMember(loop, *parts, beside=(letters.keep_up, *beside))

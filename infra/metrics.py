@@ -93,6 +93,28 @@ class LedgerMetrics:
         self._folds.observe(credits_folded)
 
 
+class ConsumerMetrics:
+    """What the members of consumer groups in this process do. The label is a group's name, of which there are a handful."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Register the metrics; once for a registry."""
+        self._records = Counter(
+            "casaflow_consumer_records", "Records that a group of this process has applied, or held.", ("group",), registry=registry
+        )
+        self._duration = Histogram(
+            "casaflow_consumer_batch_duration_seconds",
+            "How long a batch of one partition took to be applied, the commit included.",
+            ("group",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def applied(self, group: str, *, records: int, seconds: float) -> None:
+        """A batch of records was applied by a member of the group, which took so long."""
+        self._records.labels(group).inc(records)
+        self._duration.labels(group).observe(seconds)
+
+
 class HttpMetrics:
     """What is asked of the HTTP API of this process."""
 

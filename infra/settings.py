@@ -1,4 +1,4 @@
-"""Settings of every casaflow process, read from the environment (prefix ``CASAFLOW_``).
+"""Settings of every casaflow process, read from the environment (prefix ``CASAFLOW_``), secrets from files as well.
 
 Each process gets one :class:`Settings`, made once in its composition root and handed on; nothing reads the environment elsewhere.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from infra.oauth.issuers import OAuthIssuer
 from ledger.approvals import LONGEST_EXPIRY
@@ -29,6 +29,7 @@ DEFAULT_TENANT = "main"
 """The tenant of a single-bank installation; the key that ``casaflow up`` makes belongs to it."""
 
 
+_SECRETS_DIR: Final = "CASAFLOW_SECRETS_DIR"
 _LARGEST_PORT = 65_535
 
 
@@ -51,6 +52,28 @@ class Settings(BaseSettings):
     """Where the servers are and how casaflow behaves; every field is an environment variable ``CASAFLOW_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="CASAFLOW_", frozen=True, extra="ignore", populate_by_name=True)
+
+    secrets_dir: Path | None = None
+    """Folder with a file for each secret, as orchestrators mount them: ``CASAFLOW_POSTGRES_URL`` has what that variable would say. Any
+    setting may be such a file; the environment goes before them. So no secret stands in an environment, which others of the same user
+    may read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  there is no such file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  of a folder that is fixed in the code
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given to the class, then the environment, then the files of :attr:`secrets_dir`."""
+        folder = os.environ.get(_SECRETS_DIR)
+        if not folder:
+            return init_settings, env_settings
+        if not Path(folder).is_dir():
+            raise InvalidInputError(field=_SECRETS_DIR, value=folder, rule="must be a folder")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
     home: Path = Path(".casaflow")
     """Folder of the embedded stack's state; holds ``stack.json``."""
@@ -319,8 +342,8 @@ class Settings(BaseSettings):
         return self
 
     metrics_address: Annotated[MetricsAddress | None, NoDecode] = None
-    """``host:port``, or a port alone for loopback, where a worker serves ``/metrics``; not set: it serves none. The API serves them
-    beside all else. Anybody who reaches the port may read, so it is no address of a public network."""
+    """``host:port``, or a port alone for loopback, where a worker or a consumer serves ``/metrics``; not set: it serves none. The API
+    serves them beside all else. Anybody who reaches the port may read, so it is no address of a public network."""
     otlp_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     )
@@ -347,6 +370,7 @@ class Settings(BaseSettings):
 
 
 _FILES = (
+    "secrets_dir",
     "payload_keys_file",
     "temporal_tls_ca",
     "temporal_tls_cert",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from infra.kafka.records import Partition, Record
+    from infra.metrics import ConsumerMetrics
     from ledger.balances import AccountStateV1
 
 _log = structlog.get_logger(__name__)
@@ -197,10 +198,11 @@ class BalanceLoop:
         group: str,
         source: str = TOPIC_BALANCE_UPDATED,
         topic: str = TOPIC_BALANCE,
+        metrics: ConsumerMetrics | None = None,
     ) -> None:
         """Prepare; :meth:`run` connects. `source` is the topic with the events that name accounts; else as :class:`BalanceTopic`."""
         self._effects = BalanceTopic(servers, states, group=group, topic=topic)
-        self._loop = ConsumerLoop(servers, group=group, topics=[source], effects=self._effects)
+        self._loop = ConsumerLoop(servers, group=group, topics=[source], effects=self._effects, metrics=metrics)
 
     def stop(self) -> None:
         """Finish the batch at hand, leave the group, and return from :meth:`run`."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from infra.kafka.records import GroupEffects
+    from infra.metrics import ConsumerMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +51,15 @@ _STOP_TIMEOUT_SECONDS: Final = 5.0
 class ConsumerLoop:
     """One member of a consumer group."""
 
-    def __init__(self, servers: KafkaConnection | str, *, group: str, topics: Sequence[str], effects: GroupEffects) -> None:
+    def __init__(
+        self,
+        servers: KafkaConnection | str,
+        *,
+        group: str,
+        topics: Sequence[str],
+        effects: GroupEffects,
+        metrics: ConsumerMetrics | None = None,
+    ) -> None:
         """Prepare; :meth:`run` connects.
 
         Args:
@@ -58,11 +67,13 @@ class ConsumerLoop:
             group: the consumer group.
             topics: what it reads.
             effects: what it does, and where it keeps how far it has come.
+            metrics: where it counts; None: nowhere.
         """
         self._servers = KafkaConnection.to(servers)
         self._group = group
         self._topics = topics
         self._effects = effects
+        self._metrics = metrics
         self._stopping = asyncio.Event()
         self._positions: dict[Partition, int] = {}
         self._belongs = False
@@ -172,6 +183,7 @@ class ConsumerLoop:
     async def _apply(self, partition: Partition, records: Sequence[Any]) -> bool:
         """Apply a batch; False when the database refused it, which must not keep the other partitions from going on."""
         expected = self._positions[partition]
+        began = time.perf_counter()
         batch = [Record(offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers)) for record in records]
         try:
             if batch[0].offset < expected:
@@ -191,6 +203,8 @@ class ConsumerLoop:
             )
             self._positions.pop(partition, None)
             return False
+        if self._metrics is not None:
+            self._metrics.applied(self._group, records=len(batch), seconds=time.perf_counter() - began)
         # A rebalance meanwhile took the position away; then the stored offset is read again, by this member or another.
         if partition in self._positions:
             self._positions[partition] = batch[-1].offset + 1

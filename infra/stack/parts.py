@@ -124,6 +124,11 @@ class Servers:
         """``host:port`` where the first worker shows its figures."""
         return f"{LOOPBACK}:{self.ports['worker-metrics']}"
 
+    @property
+    def consumer_metrics(self) -> str:
+        """``host:port`` where the consumers show theirs."""
+        return f"{LOOPBACK}:{self.ports['consumer-metrics']}"
+
     def python(
         self, log: str, *arguments: str, stop_seconds: float = 20.0, environment: Mapping[str, str] | None = None, niceness: int = 0
     ) -> Command:
@@ -342,7 +347,8 @@ def downstream_parts(servers: Servers) -> list[Part]:
             while not await group_has(servers.kafka, group, [pid]):  # noqa: ASYNC110  a group tells nobody that it is ready
                 await asyncio.sleep(_POLL_SECONDS)
 
-    command = servers.python("consumers", "consumers", *groups, niceness=_DOWNSTREAM_NICENESS)
+    figures = {"CASAFLOW_METRICS_ADDRESS": servers.consumer_metrics}
+    command = servers.python("consumers", "consumers", *groups, environment=figures, niceness=_DOWNSTREAM_NICENESS)
     parts.append(Part(name="consumers", command=command, wait_until_ready=ready, address=f"groups {', '.join(groups)}"))
     return parts
 

@@ -26,6 +26,7 @@ DEFAULT_PORTS: Final = {
     "kafka-controller": 9093,
     "api": 8080,
     "worker-metrics": 9464,
+    "consumer-metrics": 9465,
 }
 _FREE_PORTS: Final = range(15_000, 32_768)
 """Where a free port is looked for: below those that Linux gives to outgoing connections, which could take it before the server does."""

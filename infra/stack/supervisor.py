@@ -114,7 +114,11 @@ class Supervisor:
             temporal_ui=servers.temporal_ui,
             postgres_dsn=servers.postgres_dsn,
             kafka_bootstrap_servers=servers.kafka.bootstrap_servers,
-            metrics={"api": f"{servers.api_url}/metrics", "worker": f"http://{servers.worker_metrics}/metrics"},
+            metrics={
+                "api": f"{servers.api_url}/metrics",
+                "worker": f"http://{servers.worker_metrics}/metrics",
+                **({"consumers": f"http://{servers.consumer_metrics}/metrics"} if self._settings.consumer_groups else {}),
+            },
             pids=Pids(),
         )
         if not self._settings.servers_only:

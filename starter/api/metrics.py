@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_lates
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from infra.kafka.lag import lags_behind
+from infra.temporal.executions import TransactionExecutions
 from infra.temporal.telemetry import sdk_metrics
 from ledger.errors import UnavailableError
 from starter.api.services import UsesServices
@@ -40,7 +41,7 @@ _GAUGES: Final = {
     ),
 }
 
-_KAFKA_SECONDS: Final = 5.0
+_PART_SECONDS: Final = 5.0
 """Well below what a monitoring system waits for an answer."""
 _BACKLOG_GAUGES: Final = {
     "events": ("casaflow_outbox_unpublished_events", "Events that wait to be published; at most 10,000, what is above is not counted."),
@@ -63,6 +64,7 @@ async def metrics(services: UsesServices) -> Response:
         _set(registry, _GAUGES, found)
         _set(registry, _BACKLOG_GAUGES, backlog)
         await _add_lags(registry, services)
+    await _add_parked(registry, services)
     of_the_sdk = await asyncio.to_thread(sdk_metrics)
     return Response(generate_latest(registry) + generate_latest(REGISTRY) + of_the_sdk, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
@@ -73,7 +75,7 @@ async def _add_lags(registry: CollectorRegistry, services: Services) -> None:
         return
     up = Gauge("casaflow_kafka_up", "1 when Kafka answers this process.", registry=registry)
     try:
-        ends = await services.topic_ends.read(within_seconds=_KAFKA_SECONDS)
+        ends = await services.topic_ends.read(within_seconds=_PART_SECONDS)
     except UnavailableError:
         up.set(0)
         return
@@ -89,6 +91,22 @@ async def _add_lags(registry: CollectorRegistry, services: Services) -> None:
         lag.labels(group.group).set(group.records)
         for status in ("failed", "waiting", "unreadable"):
             held.labels(group.group, status).set(getattr(group, status))
+
+
+async def _add_parked(registry: CollectorRegistry, services: Services) -> None:
+    """How many transactions wait for an operator, by Temporal's count. Left out while Temporal doesn't answer."""
+    up = Gauge("casaflow_temporal_up", "1 when Temporal answers this process.", registry=registry)
+    try:
+        async with asyncio.timeout(_PART_SECONDS):
+            client = await services.temporal.client()
+            parked = await TransactionExecutions(client, services.settings.task_queue).parked()
+    except (UnavailableError, TimeoutError):
+        up.set(0)
+        return
+    up.set(1)
+    Gauge("casaflow_transactions_parked", "Transactions that stand parked, and move on when an operator says how.", registry=registry).set(
+        parked
+    )
 
 
 def _set(registry: CollectorRegistry, gauges: Mapping[str, tuple[str, str]], found: MaintenanceMetrics | Backlog) -> None:

@@ -17,7 +17,7 @@ from tests.contract.reference.api import openapi
 from tests.contract.reference.command_line import variables
 from tests.docs.documents import ROOT, Document, documents
 
-_SCRIPTS_OWN: Final = {"demo", "test", "lint", "check", "lock"}
+_SCRIPTS_OWN: Final = {"demo", "test", "lint", "check", "lock", "deploy-check", "deploy-tools"}
 """What `./run` has itself, or has as `casaflow` has it."""
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ENDPOINT = re.compile(rf"^(?:({'|'.join(_METHODS)}) )?(/v1/\S*)$")

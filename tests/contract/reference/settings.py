@@ -35,7 +35,7 @@ _SECTIONS: Final = {
     "Kafka": ("kafka_", "consumer_groups"),
     "Workers": ("workers", "workflow_tasks", "api_workflow_tasks"),
     "The HTTP API": ("api_", "request_", "rate_limit_", "cors_", "event_streams", "file_max_bytes"),
-    "Keys and tokens": ("key_", "oauth_", "command_"),
+    "Keys and tokens": ("key_", "oauth_", "command_", "secrets_"),
     "The bank's rules": ("transfers", "approval_", "bic", "time_zone", "statement_period", "execution_"),
     "Exchange rates": ("rates_",),
     "The sweep": ("sweep_",),
