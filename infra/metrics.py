@@ -115,6 +115,18 @@ class ConsumerMetrics:
         self._duration.labels(group).observe(seconds)
 
 
+class RelayMetrics:
+    """What the relay of this process does."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Register the metric; once for a registry."""
+        self._relayed = Counter("casaflow_relayed_events", "Events that a relay published, since no workflow had.", registry=registry)
+
+    def relayed(self, events: int) -> None:
+        """So many events were published."""
+        self._relayed.inc(events)
+
+
 class HttpMetrics:
     """What is asked of the HTTP API of this process."""
 

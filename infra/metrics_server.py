@@ -1,4 +1,4 @@
-"""``/metrics`` of a process that serves nothing else: a worker, or members of consumer groups."""
+"""``/metrics`` of a process that serves nothing else: a worker, a relay, or members of consumer groups."""
 
 from __future__ import annotations
 

@@ -18,6 +18,8 @@ import uvloop
 from infra.kafka.connection import KafkaConnection, connection_of
 from infra.kafka.publisher import KafkaPublisher
 from infra.logs import configure_logging
+from infra.metrics import RelayMetrics
+from infra.metrics_server import served_metrics
 from infra.postgres.database import Database
 from infra.postgres.outbox import RELAYED_AT_ONCE, PostgresOutbox
 from infra.postgres.privileges import RELAY_ROLE
@@ -42,14 +44,18 @@ _EXIT_CONFIGURATION: Final = 2
 class EventRelay:
     """Safe beside workflows and other relays: an event keeps its id, and of each share of the keys one relay at a time takes care."""
 
-    def __init__(self, outbox: PostgresOutbox, publisher: EventPublisher, *, after_seconds: float) -> None:
+    def __init__(
+        self, outbox: PostgresOutbox, publisher: EventPublisher, *, after_seconds: float, metrics: RelayMetrics | None = None
+    ) -> None:
         """Take what it works with.
 
         Args:
             outbox: where events wait.
             publisher: where they go.
             after_seconds: how long an event is left to its workflow.
+            metrics: is told what it has published.
         """
+        self._metrics = metrics
         self._outbox = outbox
         self._publisher = publisher
         self._older_than = dt.timedelta(seconds=after_seconds)
@@ -70,6 +76,8 @@ class EventRelay:
             for half in tuple(halves):
                 published = await self._outbox.relay(half, older_than=self._older_than, publish=self._publisher.publish)
                 relayed += published
+                if self._metrics is not None:
+                    self._metrics.relayed(published)
                 if published < RELAYED_AT_ONCE:
                     halves.remove(half)
         return relayed
@@ -95,7 +103,8 @@ async def relay_until_signalled(settings: Settings, *, servers: KafkaConnection,
     """Keep up until SIGTERM or SIGINT, which cuts it off: each of its steps is whole."""
     database = Database.open(postgres_url, pool_size=_POOL_SIZE, role=settings.role_of(RELAY_ROLE))
     publisher = KafkaPublisher(servers, client_id="casaflow-relay")
-    relay = EventRelay(PostgresOutbox(database), publisher, after_seconds=settings.relay_after_seconds)
+    metrics = RelayMetrics() if settings.metrics_address is not None else None
+    relay = EventRelay(PostgresOutbox(database), publisher, after_seconds=settings.relay_after_seconds, metrics=metrics)
     try:
         await publisher.start()
         running = asyncio.create_task(relay.keep_up(every_seconds=RELAY_EVERY_SECONDS))
@@ -121,7 +130,8 @@ def main() -> int:
         _log.error("relay.misconfigured", error=str(error))
         return _EXIT_CONFIGURATION
     start_tracing(settings, service="casaflow-relay")
-    uvloop.run(relay_until_signalled(settings, servers=servers, postgres_url=postgres_url))
+    with served_metrics(settings.metrics_address):
+        uvloop.run(relay_until_signalled(settings, servers=servers, postgres_url=postgres_url))
     return 0
 
 

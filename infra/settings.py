@@ -342,7 +342,7 @@ class Settings(BaseSettings):
         return self
 
     metrics_address: Annotated[MetricsAddress | None, NoDecode] = None
-    """``host:port``, or a port alone for loopback, where a worker or a consumer serves ``/metrics``; not set: it serves none. The API
+    """``host:port``, or a port alone for loopback, where a worker, relay or consumer serves ``/metrics``; not set: it serves none. The API
     serves them beside all else. Anybody who reaches the port may read, so it is no address of a public network."""
     otlp_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -87,6 +87,9 @@ spec:
         {{- if eq (default "" .portName) "metrics" }}
         - {name: CASAFLOW_METRICS_ADDRESS, value: "0.0.0.0:{{ .port }}"}
         {{- end }}
+        {{- if and $root.Values.relay.replicas (has .component (list "api" "worker")) }}
+        - {name: CASAFLOW_RELAY_AFTER_SECONDS, value: "0"}
+        {{- end }}
         {{- range $name, $value := .env }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
         {{- end }}
