@@ -44,7 +44,8 @@ HOW: Final = "the tools are missing: `./run deploy-tools` obtains them (some min
 
 def folder() -> Path:
     """Where the tools of these pins are, or would be."""
-    digest = hashlib.sha256(f"{KUBERNETES} {_TAGS} {_BINARIES} {_CRDS}".encode())
+    # With what this file does to them.
+    digest = hashlib.sha256(Path(__file__).read_bytes())
     for pin in sorted(PINS.rglob("*")):
         if pin.is_file():
             digest.update(pin.name.encode() + pin.read_bytes())
@@ -96,8 +97,13 @@ def _wheels(work: Path, ready: Path) -> Path:
 
 
 def _schemas(shipped: Path, schemas: Path) -> None:
-    """Kubernetes' own objects, in the form that refuses fields which are not there."""
-    shutil.copytree(shipped / f"v{KUBERNETES}-local-strict", schemas)
+    """Kubernetes' own objects, in the form that refuses fields which are not there; each refers to a file beside it."""
+    schemas.mkdir()
+    for path in (shipped / f"v{KUBERNETES}-local-strict").iterdir():
+        text = path.read_text(encoding="utf-8").replace('"/api/_definitions.json#', '"_definitions.json#')
+        schema = json.loads(text)
+        schema.pop("$id", None)
+        (schemas / path.name).write_text(json.dumps(schema), encoding="utf-8")
 
 
 class _Go:
