@@ -202,7 +202,10 @@ async def disconnect(consumer: Any) -> None:  # noqa: ANN401  aiokafka has no ty
     caller's; its connections are then closed here.
     """
     stopping = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait({stopping})
+    try:
+        await asyncio.wait({stopping})
+    finally:
+        stopping.cancel()  # where the caller waits no longer; one that has ended stays as it ended
     if stopping.cancelled():
         await consumer._client.close()  # noqa: SLF001
     elif (error := stopping.exception()) is not None and not isinstance(error, KafkaError | OSError):

@@ -18,7 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from infra import tracing
 from infra.kafka.assignment import assignors
-from infra.kafka.connection import KafkaConnection
+from infra.kafka.connection import KafkaConnection, disconnect
 from infra.kafka.records import Partition, Record, StaleOwnerError
 from ledger.errors import LedgerIntegrityError, UnavailableError
 
@@ -92,6 +92,12 @@ class ConsumerLoop:
                 await self._connect_and_consume()
             except (KafkaError, OSError, TimeoutError) as error:
                 _log.warning("consumer.kafka-away", group=self._group, error=str(error) or type(error).__name__)
+                await self._wait()
+            except asyncio.CancelledError:
+                # Of ours, or of a task of aiokafka's own, whose cancellation would end this member for good and without a word.
+                if (running := asyncio.current_task()) is None or running.cancelling():
+                    raise
+                _log.warning("consumer.kafka-away", group=self._group, error="a task of the client's own was cancelled")
                 await self._wait()
 
     async def revoked(self) -> None:
@@ -317,7 +323,7 @@ def _by_partition(offsets: Mapping[TopicPartition, int]) -> dict[Partition, int]
 async def _end(consumer: Any) -> None:  # noqa: ANN401
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
-            await consumer.stop()
-    except (KafkaError, TimeoutError) as error:
+            await disconnect(consumer)
+    except TimeoutError:
         # The group notices by itself that this member is gone, when its session ends.
-        _log.warning("consumer.left-without-a-word", error=str(error) or type(error).__name__)
+        _log.warning("consumer.left-without-a-word")

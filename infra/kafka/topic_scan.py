@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from infra.kafka.connection import KafkaConnection, disconnect
 from infra.kafka.records import Partition, Record
 from ledger.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from infra.kafka.connection import KafkaConnection
 
 _AT_ONCE: Final = 5_000
 _PATIENCE_SECONDS: Final = 30.0
@@ -94,4 +94,4 @@ class TopicScan:
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError(part="kafka", detail=str(error) or type(error).__name__) from error
         finally:
-            await consumer.stop()
+            await disconnect(consumer)
