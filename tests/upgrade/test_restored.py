@@ -161,12 +161,21 @@ class Told:
     standing: dict[str, str]
     """One that stands between its legs."""
     hold: dict[str, str]
+    file: Path
+    file_id: str
+    lines: list[str]
+    """Of the file: transactions without workflows of their own."""
     events: list[str]
     """Ids of the events of all transactions."""
 
     @property
     def transactions(self) -> list[str]:
-        return [*self.outcomes, self.standing["transaction_id"]]
+        return [*self.outcomes, self.standing["transaction_id"], *self.lines]
+
+    @property
+    def with_runs(self) -> set[str]:
+        """What a workflow of its own has carried, or carries."""
+        return {*self.outcomes, self.standing["transaction_id"], self.hold["hold_id"], self.file_id}
 
 
 def test_what_was_published_and_lost_by_a_restore_is_named_and_the_same_ids_posted_again_have_the_same_events(
@@ -200,12 +209,16 @@ def test_what_was_published_and_lost_by_a_restore_is_named_and_the_same_ids_post
     assert "nothing to do" in home.casaflow("refold").stdout, "a restored cluster keeps its identifier and its transaction ids"
     assert set(_select(home, "SELECT CAST(transaction_id AS text) FROM transaction")) & {*kept, *told.transactions} == set(kept)
     _assert_named(_report(home, code=1), told)
+    shown = home.casaflow("restored")
+    assert shown.returncode == 1, shown.stdout + shown.stderr
+    assert [one for one in (*told.transactions, *told.with_runs, *told.events) if one not in shown.stdout] == []
+    assert "`casaflow restored --go-on`" in shown.stdout
     report = _report(home, "--go-on", code=1)
-    assert report["done"]["runs_removed"] == len(told.transactions) + 1
+    assert report["done"]["runs_removed"] == len(told.with_runs)
     assert report["done"]["events_again"] == len(_events(home, kept))
     assert _report(home, code=0)["lost"] == []
     again = {item["identifier"] for item in _report(home, "--since", "2000-01-01T00:00:00Z", code=1)["lost"]}
-    assert again == {*told.transactions, told.hold["hold_id"]}
+    assert again == {*told.transactions, told.hold["hold_id"]}, "the workflows are gone"
     home.down()
 
     home.up()
@@ -215,6 +228,7 @@ def test_what_was_published_and_lost_by_a_restore_is_named_and_the_same_ids_post
         assert _again(stack, body)["status"] == told.outcomes[body["transaction_id"]]
     assert _again(stack, told.standing)["status"] == "completed"
     assert call(stack, "POST", "/v1/holds", told.hold)["status"] == "open"
+    assert _hand_in(home, told.file)["completed"] == len(told.lines)
     assert set(_events(home, told.transactions)) >= set(told.events), "the same ids have the same events"
     _check(home)
     for group in ("statement", "mis", "notification"):
@@ -239,21 +253,35 @@ def _tell(home: Home) -> Told:
         _begin(stack, standing)
         path = f"/v1/transactions/{standing['transaction_id']}"
         wait_until(lambda: call(stack, "GET", path)["status"] == "parked", "it is parked")
+    lines = [str(uuid.uuid4()) for _ in range(2)]
+    file = home.path.parent / "payroll.csv"
+    rows = [f"C,B,0.0{number},EUR,{line}" for number, line in enumerate(lines, start=1)]
+    file.write_text("\n".join(["debtor,creditor,amount,currency,transaction_id", *rows]) + "\n")
+    file_id = _hand_in(home, file)["file_id"]
     wait_until(lambda: _on_their_way(home) == 0, "the groups have applied what will be lost")
-    return Told(bodies, outcomes, standing, hold, _events(home, [*outcomes, standing["transaction_id"]]))
+    events = _events(home, [*outcomes, standing["transaction_id"], *lines])
+    return Told(bodies, outcomes, standing, hold, file, file_id, lines, events)
+
+
+def _hand_in(home: Home, file: Path) -> dict[str, Any]:
+    done = home.casaflow("submit", str(file), "--as-file", "--wait", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
 
 
 def _assert_named(report: dict[str, Any], told: Told) -> None:
     lost = {item["identifier"]: item for item in report["lost"]}
     hold_id, standing_id = told.hold["hold_id"], told.standing["transaction_id"]
-    assert set(lost) == {*told.transactions, hold_id}
+    assert set(lost) == {*told.transactions, hold_id, told.file_id}
     assert {one: lost[one]["told"] for one in told.outcomes} == told.outcomes
     first = lost[told.bodies[0]["transaction_id"]]
     assert (first["kind"], first["debtor"], first["creditor"], first["amount"]) == ("transaction", "A", "C", "3.00 EUR")
     moved = [(event["account_id"], event["amount"]) for event in first["events"] if event["account_id"]]
     assert sorted(moved) == [("A", "3.00 EUR"), ("C", "3.00 EUR")]
-    runs = {one: item["run"]["status"] for one, item in lost.items()}
-    assert runs == dict.fromkeys(told.outcomes, "completed") | {standing_id: "running", hold_id: "running"}
+    runs = {one: item["run"]["status"] for one, item in lost.items() if item["run"] is not None}
+    assert runs == dict.fromkeys([*told.outcomes, told.file_id], "completed") | {standing_id: "running", hold_id: "running"}
+    assert lost[told.file_id]["kind"] == "file"
     assert sorted(event["event_id"] for one in told.transactions for event in lost[one]["events"]) == told.events
 
 

@@ -61,6 +61,7 @@ async def test_an_api_that_is_asked_to_stop_answers_what_it_was_asked(
     assert await worker.ended() == 0
 
 
+@pytest.mark.slow
 async def test_an_api_behind_a_balancer_is_not_ready_and_goes_on_serving_before_it_stops(installation: Installation, bank: Bank) -> None:
     api = await installation.api({"CASAFLOW_API_STOP_AFTER_SECONDS": "3"})
     account = await bank.open()
