@@ -18,7 +18,7 @@ from rich.text import Text
 from infra.settings import Settings
 from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
-from infra.stack.model import Health, StackError, without_password
+from infra.stack.model import Health, StackError, TemporalStore, without_password
 from ledger.errors import UnavailableError
 from starter.cli.access import Json
 from starter.group_stores import kafka_of
@@ -55,17 +55,24 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; the stack goes on in the background.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt what Temporal stores, from now on, with a key made here.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes besides the API (CASAFLOW_WORKERS, 1).")] = None,
+    temporal: Annotated[
+        TemporalStore | None,
+        typer.Option(help="Where Temporal keeps its state: sqlite, a file; postgres: the server of clusters, built once (five minutes)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
 
     A server that is configured from outside (CASAFLOW_POSTGRES_URL, CASAFLOW_TEMPORAL_ADDRESS, CASAFLOW_KAFKA_BOOTSTRAP_SERVERS) is used
-    instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow).
+    instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow), and so does what
+    --temporal and --encrypt have chosen.
     """
     if workers is not None:
         os.environ["CASAFLOW_WORKERS"] = str(workers)  # the supervisor has the environment of this process
     settings = Settings()
     try:
+        if temporal is not None:
+            control.choose_temporal_store(settings, temporal)
         if encrypt:
             control.make_payload_keys(settings.home)
         if detach or control.is_running(settings.home):
