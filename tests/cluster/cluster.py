@@ -34,7 +34,7 @@ from tests.cluster.namespace import Namespace, namespace, why_not
 
 _SCRIPT: Final = Path(__file__).with_name("part.py")
 _BROKER_MEGABYTES: Final = 400
-_WHOLE_SECONDS: Final = 180.0
+_WHOLE_SECONDS: Final = 300.0
 """How long it may take until a part that was started again does its work, and all others with it."""
 _APART: Final = 2
 """Which of the two workers runs in a network namespace of its own."""

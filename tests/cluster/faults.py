@@ -28,14 +28,16 @@ class Fault:
 
 def faults_of(cluster: Cluster, apart: Namespace | None) -> list[Fault]:
     """All faults, in the order in which they are made; the cut only where there is a network to cut."""
-    killed = [name for name, part in cluster.parts.items() if part.kind in {"kafka", "worker", "api", "consumer"}]
-    faults = [Fault(f"{name} killed", partial(_kill, cluster, name), partial(_start_later, cluster, name)) for name in killed]
+    failovers = [(time, _Failover(cluster)) for time in ("primary", "next primary")]
+    faults = [
+        Fault(f"PostgreSQL's {time} killed, standby promoted", failover.kill_and_promote, failover.make_new_standby)
+        for time, failover in failovers
+    ]
     faults.append(Fault("temporal killed, started at once", partial(_kill, cluster, "temporal"), partial(_start, cluster, "temporal")))
     if apart is not None:
         faults.append(Fault("worker-2 cut off from the network", apart.cut, partial(_join_later, apart)))
-    for time in ("primary", "primary again"):
-        failover = _Failover(cluster)
-        faults.append(Fault(f"PostgreSQL's {time} killed, standby promoted", failover.kill_and_promote, failover.make_new_standby))
+    killed = [name for name, part in cluster.parts.items() if part.kind in {"kafka", "worker", "api", "consumer"}]
+    faults += [Fault(f"{name} killed", partial(_kill, cluster, name), partial(_start_later, cluster, name)) for name in killed]
     return faults
 
 
