@@ -236,7 +236,7 @@ def running_cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
             yield cluster
         finally:
             _stop(cluster)
-            if "CASAFLOW_CLUSTER_KEEP" not in os.environ:
+            if not os.environ.get("CASAFLOW_CLUSTER_KEEP"):
                 shutil.rmtree(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 
-AWAY_SECONDS: Final = 15.0
+AWAY_SECONDS: Final = 12.0
 """How long a part stays away that others can do without: longer than it takes them to notice."""
 
 

@@ -72,8 +72,9 @@ class Load:
 
     async def _open_accounts(self, client: httpx.AsyncClient) -> None:
         for account in self.accounts:
-            opened = await client.post(f"{self.urls[0]}/v1/accounts", json={"account_id": account, "currency": "EUR"})
-            assert opened.is_success, opened.text
+            opening = {"account_id": account, "currency": "EUR"}
+            while await self._attempt(client, f"{self.urls[0]}/v1/accounts", opening) != "active":  # noqa: ASYNC110  it tells nobody
+                await asyncio.sleep(_PAUSE_SECONDS)
             await self._bring_about(client, {"creditor": account, "amount": str(_OPENING)}, 0)
 
     async def _teller(self, client: httpx.AsyncClient, number: int) -> None:
@@ -94,7 +95,7 @@ class Load:
         self.sent[transaction_id] = body
         submitted = time.monotonic()
         for attempt in itertools.count(1):
-            status = await self._attempt(client, self.urls[(turn + attempt) % len(self.urls)], body)
+            status = await self._attempt(client, f"{self.urls[(turn + attempt) % len(self.urls)]}/v1/transactions", body)
             if status in _FINAL:
                 self.done[transaction_id] = Done(submitted, time.monotonic(), status, attempt)
                 return
@@ -103,7 +104,7 @@ class Load:
 
     async def _attempt(self, client: httpx.AsyncClient, url: str, body: dict[str, str]) -> str:
         try:
-            answer = await client.post(f"{url}/v1/transactions", json=body, headers={"Prefer": f"wait={_WAIT_SECONDS}"})
+            answer = await client.post(url, json=body, headers={"Prefer": f"wait={_WAIT_SECONDS}"})
         except httpx.HTTPError as error:
             return type(error).__name__
         if answer.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}:

@@ -38,6 +38,7 @@ async def test_work_goes_on_whatever_dies_and_nothing_is_lost(cluster: Cluster, 
     faults = [fault for fault in faults_of(cluster, apart) if chosen in fault.name]
     load = Load(cluster.apis, cluster.api_key, [f"cluster-{number}" for number in range(20)])
     pauses = []
+    await cluster.until_whole()
     async with load.running():
         await _until(load, _WARM)
         for fault in faults:
