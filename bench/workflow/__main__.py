@@ -19,10 +19,11 @@ from bench.workflow.plot import draw
 from bench.workflow.system import system
 from infra.logs import configure_logging
 from infra.settings import Settings
-from infra.stack.model import StackError
+from infra.stack.model import StackError, TemporalStore
 from infra.temporal.telemetry import quiet_sdk
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 ROUNDS: Final = 4
@@ -39,6 +40,7 @@ def main() -> None:
         rounds=ROUNDS,
         seconds=SECONDS,
         quick_seconds=QUICK_SECONDS,
+        further=_add_store,
     )
     configure_logging(Settings(log_level="WARNING"))  # to stderr: what is printed is for programs
     quiet_sdk()
@@ -46,7 +48,7 @@ def main() -> None:
         cases = chosen(options, CASES)
         if options.plot is not None:
             load_matplotlib()  # now, rather than after the measuring
-        report = uvloop.run(_measure(cases, rounds=options.rounds, seconds=options.seconds))
+        report = uvloop.run(_measure(cases, options.temporal, rounds=options.rounds, seconds=options.seconds))
         if options.plot is not None:
             where = f"{report.server['cores']} cores"
             draw(report.medians, options.plot, title=f"casaflow bench workflow: {where}, rounds: {options.rounds}")
@@ -58,7 +60,12 @@ def main() -> None:
         reports.show(report)
 
 
-async def _measure(cases: Sequence[Case], *, rounds: int, seconds: float) -> reports.Report:
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    about = "where Temporal keeps its state, as `casaflow up --temporal` has it (sqlite)"
+    parser.add_argument("--temporal", type=TemporalStore, choices=list(TemporalStore), default=TemporalStore.SQLITE, help=about)
+
+
+async def _measure(cases: Sequence[Case], store: TemporalStore, *, rounds: int, seconds: float) -> reports.Report:
     # Drawn between measurements only: a thread that draws would take its share of the core that is measured.
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress:
@@ -67,7 +74,7 @@ async def _measure(cases: Sequence[Case], *, rounds: int, seconds: float) -> rep
         def say(what: str, done: int = 0) -> None:
             progress.update(task, description=what, advance=done, refresh=True)
 
-        async with system(say) as running:
+        async with system(say, store) as running:
             report = reports.Report(server=server_settings(running.info.postgres_dsn))
             for number in range(rounds):
                 # Every other round goes backwards, so that what drifts meanwhile touches neighbours alike.

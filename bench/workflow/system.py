@@ -30,6 +30,7 @@ from infra.rates import open_rates
 from infra.relay import EventRelay
 from infra.settings import Settings
 from infra.stack import control
+from infra.stack.model import TemporalStore
 from starter.submit import TemporalConnection, TransactionStarter
 from worker import transaction_worker
 
@@ -115,7 +116,7 @@ def _cpu_seconds(pid: int, *, family: bool) -> float:
 
 
 @asynccontextmanager
-async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
+async def system(say: Callable[[str], None], store: TemporalStore = TemporalStore.SQLITE) -> AsyncIterator[System]:
     """Start everything in a folder of its own, and leave nothing behind.
 
     Raises:
@@ -125,7 +126,7 @@ async def system(say: Callable[[str], None]) -> AsyncIterator[System]:
     async with AsyncExitStack() as parts:
         home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="casaflow-bench-", ignore_cleanup_errors=True)))
         say("preparing: the stack")
-        info = await asyncio.to_thread(parts.enter_context, _stack(home))
+        info = await asyncio.to_thread(parts.enter_context, _stack(home, store))
         settings = _settings(info)
         database = Database.open(info.postgres_dsn, pool_size=settings.postgres_pool_size, role=settings.postgres_role)
         parts.push_async_callback(database.close)
@@ -176,11 +177,12 @@ def _settings(info: StackInfo) -> Settings:
 
 
 @contextmanager
-def _stack(home: Path) -> Iterator[StackInfo]:
+def _stack(home: Path, store: TemporalStore) -> Iterator[StackInfo]:
     # The stack's settings are environment variables; those of a stack that runs elsewhere must not be used here.
     outside = {name: os.environ.pop(name) for name in tuple(os.environ) if name.startswith("CASAFLOW_")}
     os.environ["CASAFLOW_HOME"] = str(home)
     try:
+        control.choose_temporal_store(Settings(home=home), store)
         yield control.ensure_up(home)
     finally:
         control.down(home)

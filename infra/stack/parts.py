@@ -16,10 +16,13 @@ from infra.postgres.migrate import upgrade
 from infra.settings import absolute_files
 from infra.stack import kafka, temporal
 from infra.stack.answering import group_has, page_answers, worker_polls
-from infra.stack.model import WORKER, StackError, without_password, write_private
-from infra.stack.ports import LOOPBACK, choose
+from infra.stack.model import WORKER, StackError, TemporalStore, without_password, write_private
+from infra.stack.part import Part, Stage
+from infra.stack.ports import DEFAULT_PORTS, LOOPBACK, TEMPORAL_SERVICE_PORTS, choose
 from infra.stack.postgres import EmbeddedPostgres
 from infra.stack.processes import Command, in_thread
+from infra.stack.temporal_build import ensure_built
+from infra.stack.temporal_postgres import TemporalOnPostgres, wait_until_usable
 from infra.temporal.client import connect
 from infra.temporal.deployment import DEPLOYMENT, WorkerDeployment, installed_build_id
 from infra.temporal.search_attributes import ensure_search_attributes
@@ -27,7 +30,7 @@ from ledger.commands import MIN_SECRET_BYTES
 from ledger.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from infra.settings import Settings
     from infra.stack.model import StackHome
@@ -39,19 +42,6 @@ _NO_RELAY: Final = {"CASAFLOW_RELAY_AFTER_SECONDS": "0"}
 """The stack has one of its own, which doesn't share an interpreter with those who post."""
 _DOWNSTREAM_NICENESS: Final = 5
 """On one machine, who posts goes before who publishes and reports afterwards: of what both want, these have a quarter."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One process of the stack."""
-
-    name: str
-    command: Command
-    wait_until_ready: Callable[[int], Coroutine[None, None, None]]
-    """Returns once the process with this pid does its work."""
-    address: str = ""
-    is_server: bool = False
-    """Servers are started before, and stopped after, what uses them."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +157,18 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
         topic_policy = topic_policy_of(settings, embedded=outside_kafka is None)
     except InvalidInputError as error:
         raise StackError(str(error)) from error
-    ports = choose(home.ports_file, {"api": settings.api_port} if "api_port" in settings.model_fields_set else {}, reservations)
+    on_postgres = settings.temporal_address is None and home.temporal_store is TemporalStore.POSTGRES
+    if on_postgres and settings.postgres_url is not None:
+        message = f"the Temporal of {home.path} keeps its state on the embedded PostgreSQL, but CASAFLOW_POSTGRES_URL names another"
+        raise StackError(message)
+    preferred = {"api": settings.api_port} if "api_port" in settings.model_fields_set else {}
+    ports = choose(home.ports_file, preferred, reservations, DEFAULT_PORTS | (TEMPORAL_SERVICE_PORTS if on_postgres else {}))
     parts: list[Part] = []
     outside: list[Outside] = []
     postgres = EmbeddedPostgres(home) if settings.postgres_url is None else None
     broker = kafka.EmbeddedKafka(home) if outside_kafka is None else None
     await asyncio.gather(
+        in_thread(partial(ensure_built, say) if on_postgres else _nothing),
         in_thread(postgres.prepare if postgres else _nothing),
         in_thread(partial(broker.prepare, ports, say) if broker else _nothing),
     )
@@ -188,7 +184,11 @@ async def prepare_servers(settings: Settings, home: StackHome, reservations: Por
         outside.append(Outside("temporal", temporal_address))
     else:
         temporal_address, temporal_ui = f"{LOOPBACK}:{ports['temporal']}", f"http://{LOOPBACK}:{ports['temporal-ui']}"
-        parts.append(_temporal_part(home, ports, settings.model_copy(update={"temporal_address": temporal_address}), temporal_ui))
+        ours = settings.model_copy(update={"temporal_address": temporal_address})
+        if on_postgres:
+            parts += _temporal_on_postgres(TemporalOnPostgres(home, ports, dsn), ours, temporal_ui)
+        else:
+            parts.append(_temporal_part(home, ports, ours, temporal_ui))
     if outside_kafka is not None:
         outside.append(Outside("kafka", outside_kafka.bootstrap_servers))
     elif broker is not None:
@@ -227,7 +227,7 @@ def _postgres_part(server: EmbeddedPostgres, port: int, dsn: str) -> Part:
     async def ready(_pid: int) -> None:
         await server.wait_until_ready(port)
 
-    return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=without_password(dsn), is_server=True)
+    return Part(name="postgres", command=server.command(port), wait_until_ready=ready, address=without_password(dsn), stage=Stage.SERVER)
 
 
 def _temporal_part(home: StackHome, ports: Mapping[str, int], settings: Settings, ui: str) -> Part:
@@ -235,14 +235,30 @@ def _temporal_part(home: StackHome, ports: Mapping[str, int], settings: Settings
         await temporal.wait_until_ready(settings, ui)
 
     command, address = temporal.command(home, ports, namespace=settings.temporal_namespace), f"{settings.temporal_address}, Web UI {ui}"
-    return Part(name="temporal", command=command, wait_until_ready=ready, address=address, is_server=True)
+    return Part(name="temporal", command=command, wait_until_ready=ready, address=address, stage=Stage.SERVER)
+
+
+def _temporal_on_postgres(server: TemporalOnPostgres, settings: Settings, ui: str) -> list[Part]:
+    server.write_configuration()
+
+    async def ready(_pid: int) -> None:
+        await wait_until_usable(settings)
+
+    async def ui_ready(_pid: int) -> None:
+        await temporal.wait_until_served(ui)
+
+    address, stage = settings.temporal_address or "", Stage.ON_A_SERVER
+    return [
+        Part("temporal", server.command(), ready, address=address, stage=stage, before_start=server.ensure_databases),
+        Part("temporal-ui", server.ui_command(), ui_ready, address=ui, stage=stage),
+    ]
 
 
 def _kafka_part(broker: kafka.EmbeddedKafka, bootstrap_servers: str) -> Part:
     async def ready(pid: int) -> None:
         await kafka.wait_until_ready(pid, bootstrap_servers)
 
-    return Part(name="kafka", command=broker.command(), wait_until_ready=ready, address=bootstrap_servers, is_server=True)
+    return Part(name="kafka", command=broker.command(), wait_until_ready=ready, address=bootstrap_servers, stage=Stage.SERVER)
 
 
 async def provision(home: StackHome, servers: Servers, say: Callable[[str], None]) -> str:

@@ -28,6 +28,16 @@ DEFAULT_PORTS: Final = {
     "worker-metrics": 9464,
     "consumer-metrics": 9465,
 }
+TEMPORAL_SERVICE_PORTS: Final = {
+    "temporal-history": 7234,
+    "temporal-matching": 7235,
+    "temporal-worker": 7239,
+    "temporal-frontend-membership": 6933,
+    "temporal-history-membership": 6934,
+    "temporal-matching-membership": 6935,
+    "temporal-worker-membership": 6939,
+}
+"""Of a Temporal server whose services find each other as those of a cluster do; the one on SQLite has no need of them."""
 _FREE_PORTS: Final = range(15_000, 32_768)
 """Where a free port is looked for: below those that Linux gives to outgoing connections, which could take it before the server does."""
 
@@ -85,17 +95,20 @@ class PortReservations:
         return port
 
 
-def choose(path: Path, preferred: Mapping[str, int], reservations: PortReservations) -> dict[str, int]:
-    """Choose a port for each name of :data:`DEFAULT_PORTS`, and remember the choice.
+def choose(
+    path: Path, preferred: Mapping[str, int], reservations: PortReservations, defaults: Mapping[str, int] = DEFAULT_PORTS
+) -> dict[str, int]:
+    """Choose a port for each name of the defaults, and remember the choice.
 
     Args:
         path: where the choice is remembered.
         preferred: ports that the settings ask for; they come before remembered ones and defaults.
         reservations: holds the chosen ports until it is closed.
+        defaults: the names, each with the port that it has where nothing else says so.
     """
     remembered = {name: port for name, port in read_json_object(path).items() if isinstance(port, int)}
     chosen: dict[str, int] = {}
-    for name, default in DEFAULT_PORTS.items():
+    for name, default in defaults.items():
         candidates = (preferred.get(name), remembered.get(name), default)
         chosen[name] = next((port for port in candidates if port and reservations.take(port)), None) or reservations.take_any()
     write_private(path, json.dumps(chosen, indent=1) + "\n")

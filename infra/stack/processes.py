@@ -72,11 +72,21 @@ def end_with_parent(stop_signal: signal.Signals, *, niceness: int = 0) -> Callab
     return before_exec
 
 
-def run_to_its_end(arguments: Sequence[str], *, folder: Path, owner: Owner | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a short program that prepares a server, and return its exit code and output; it is killed when this process ends before it."""
+def run_to_its_end(
+    arguments: Sequence[str], *, folder: Path, owner: Owner | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a short program that prepares a server, and return its exit code and output; it is killed when this process ends before it.
+
+    Args:
+        arguments: the program and what it is told.
+        folder: where it works.
+        owner: the user that it runs as; None: this process's own.
+        environment: instead of this process's own.
+    """
     return subprocess.run(  # noqa: S603  our own binaries
         arguments,
         cwd=folder,
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -19,7 +19,8 @@ from infra.settings import Settings
 from infra.stack import processes
 from infra.stack.lock import EXIT_ALREADY_RUNNING, START_SECONDS, AlreadyRunningError, locked
 from infra.stack.model import Health, PartState, Pids, StackError, StackHome, StackInfo, SupervisorState, kind_of
-from infra.stack.parts import Part, downstream_parts, prepare_servers, promote_workers, provision, worker_parts
+from infra.stack.part import Part, Stage
+from infra.stack.parts import downstream_parts, prepare_servers, promote_workers, provision, worker_parts
 from infra.stack.ports import PortReservations
 from ledger.errors import CasaflowError
 
@@ -179,6 +180,7 @@ class Supervisor:
         if self._stopping.is_set():
             raise asyncio.CancelledError
         started = time.monotonic()
+        await self._before_start(part)
         try:
             running.process = process = await processes.start(part.command)
         except OSError as error:
@@ -200,6 +202,16 @@ class Supervisor:
         state.health, state.detail = Health.HEALTHY, ""
         self._write_state()
         self._say(f"{part.name} is ready after {time.monotonic() - started:.1f} s{f' at {part.address}' if part.address else ''}")
+
+    async def _before_start(self, part: Part) -> None:
+        if part.before_start is None:
+            return
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await part.before_start()
+        except TimeoutError:
+            message = f"{part.name} could not be prepared within {START_SECONDS:.0f} s: what it needs does not answer"
+            raise StackError(message) from None
 
     async def _watch(self, running: _Running) -> None:
         """Restart a part whenever it dies, until the stack is stopped."""
@@ -244,10 +256,8 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        users = [running for running in self._running if not running.part.is_server]
-        servers = [running for running in self._running if running.part.is_server]
-        for group in (users, servers):
-            await asyncio.gather(*(self._stop_one(running) for running in group))
+        for stage in sorted(Stage, reverse=True):
+            await asyncio.gather(*(self._stop_one(running) for running in self._running if running.part.stage is stage))
         self._state.ready = False
         self._write_state()
         self._say("stopped")
@@ -276,7 +286,7 @@ def _pids(state: SupervisorState, *, groups: Sequence[str], api_carries: bool) -
         elif kind == "consumers":
             pids.consumers.update(dict.fromkeys(groups, part.pid))
         else:
-            setattr(pids, kind, part.pid)
+            setattr(pids, kind.replace("-", "_"), part.pid)
     if api_carries and pids.api is not None:
         pids.worker.append(pids.api)
     return pids

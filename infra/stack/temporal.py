@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from infra.stack.answering import page_answers, temporal_answers
-from infra.stack.model import StackError
+from infra.stack.model import SQLITE_FILE, StackError
 from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from infra.settings import Settings
     from infra.stack.model import StackHome
+
+_POLL_SECONDS: Final = 0.2
 
 
 def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Command:
@@ -34,7 +36,7 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
         str(binary), "server", "start-dev", "--ip", LOOPBACK, "--ui-ip", LOOPBACK,
         "--port", str(ports["temporal"]), "--ui-port", str(ports["temporal-ui"]),
         "--http-port", str(ports["temporal-http"]), "--metrics-port", str(ports["temporal-metrics"]),
-        "--db-filename", "temporal.db", "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=FULL",
+        "--db-filename", SQLITE_FILE, "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=FULL",
         "--namespace", namespace, "--log-level", "warn", "--log-format", "json",
     ]  # fmt: skip
     return Command(arguments=arguments, folder=folder, log=home.log_file("temporal"))
@@ -42,5 +44,12 @@ def command(home: StackHome, ports: Mapping[str, int], *, namespace: str) -> Com
 
 async def wait_until_ready(settings: Settings, ui: str) -> None:
     """Return once the namespace can be used and the Web UI answers."""
-    while not await temporal_answers(settings) or not await page_answers(ui):  # noqa: ASYNC110  a server tells nobody that it is ready
-        await asyncio.sleep(0.2)
+    while not await temporal_answers(settings):  # noqa: ASYNC110  a server tells nobody that it is ready
+        await asyncio.sleep(_POLL_SECONDS)
+    await wait_until_served(ui)
+
+
+async def wait_until_served(ui: str) -> None:
+    """Return once the Web UI answers."""
+    while not await page_answers(ui):  # noqa: ASYNC110  as above
+        await asyncio.sleep(_POLL_SECONDS)

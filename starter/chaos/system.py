@@ -116,15 +116,17 @@ def embedded_system(settings: Settings) -> System:
     if outside is not None:
         rule = "is not the stack's own server: describe the system with --system, which says that it is a test system"
         raise InvalidInputError(field=outside.name, value=outside.address, rule=rule)
-    kinds = {"consumers": Kind.CONSUMER}
+    kinds = {**{str(kind): kind for kind in Kind}, "consumers": Kind.CONSUMER}
     parts = tuple(
         Part(
             name=state.name,
-            kind=kinds.get(kind_of(state.name)) or Kind(kind_of(state.name)),
+            kind=kinds[kind_of(state.name)],
             find=_finder(home, state.name),
             groups=settings.consumer_groups if kind_of(state.name) == "consumers" else (),
         )
         for state in states
+        # No money depends on a Web UI that is a process of its own.
+        if kind_of(state.name) in kinds
     )
     return System(
         name=f"the stack in {StackHome(home).path}",

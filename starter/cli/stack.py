@@ -18,7 +18,7 @@ from rich.text import Text
 from infra.settings import Settings
 from infra.stack import control
 from infra.stack.lock import AlreadyRunningError
-from infra.stack.model import Health, StackError, without_password
+from infra.stack.model import Health, StackError, TemporalStore, without_password
 from ledger.errors import UnavailableError
 from starter.cli.access import Json
 from starter.group_stores import kafka_of
@@ -58,12 +58,17 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="Start PostgreSQL, Temporal and Kafka only, for what is done to a restored database.")
     ] = False,
+    temporal: Annotated[
+        TemporalStore | None,
+        typer.Option(help="Where Temporal keeps its state: sqlite, a file; postgres: the server of clusters, built once (five minutes)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the embedded stack: PostgreSQL, Temporal with its Web UI, Kafka, worker, API, consumers.
 
     A server that is configured from outside (CASAFLOW_POSTGRES_URL, CASAFLOW_TEMPORAL_ADDRESS, CASAFLOW_KAFKA_BOOTSTRAP_SERVERS) is used
-    instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow).
+    instead of an embedded one. Without --detach, Ctrl-C stops everything. State stays in $CASAFLOW_HOME (.casaflow), and so does what
+    --temporal and --encrypt have chosen.
     """
     if workers is not None:
         os.environ["CASAFLOW_WORKERS"] = str(workers)  # the supervisor has the environment of this process
@@ -71,6 +76,8 @@ def up(
         os.environ["CASAFLOW_SERVERS_ONLY"] = "true"
     settings = Settings()
     try:
+        if temporal is not None:
+            control.choose_temporal_store(settings, temporal)
         if encrypt:
             control.make_payload_keys(settings.home)
         if detach or control.is_running(settings.home):

@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.settings import Settings
 from infra.stack import kafka, processes
-from infra.stack.kafka import EmbeddedKafka, new_cluster_id
+from infra.stack.kafka import EmbeddedKafka
 from infra.stack.model import StackHome
 from infra.stack.ports import LOOPBACK, PortReservations
 from tests.unit.temporal.certificates import Authority
@@ -60,14 +60,14 @@ class SecuredKafka(EmbeddedKafka):
             given |= {"kafka_sasl_mechanism": mechanism, "kafka_sasl_username": USER, "kafka_sasl_password": PASSWORD}
         return Settings.model_validate({**given, **changes})
 
-    def _format(self) -> None:
+    def _format(self, cluster_id: str) -> None:
         files = self.authority.issue("server", hosts=(LOOPBACK,))
         (self._folder / "server.pem").write_bytes(files.key.read_bytes() + files.cert.read_bytes())
         (self._folder / "authority.pem").write_bytes(self.authority.file.read_bytes())
         with (self._folder / "server.properties").open("a", encoding="utf-8") as properties:
             properties.write(_SECURITY.format(host=LOOPBACK, user=USER, password=PASSWORD, **self.ports))
         scram = [f"--add-scram={mechanism}=[name={USER},password={PASSWORD}]" for mechanism in _MECHANISMS]
-        command = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", new_cluster_id(), "--config", "server.properties"]
+        command = [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", "server.properties"]
         done = subprocess.run([*command, *scram], cwd=self._folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
