@@ -4,6 +4,9 @@ None of them comes with the machine. Docker Compose, hadolint, Kubernetes' schem
 promtool and Prometheus are built by that toolchain from the Go module proxy; the schemas of KEDA's and the Prometheus operator's own
 objects are in their modules. Everything is pinned with its hash in ``pins/``, and ends up in a folder of the user's cache that is named by
 these pins, so that a change of a pin obtains all of it anew and nothing is ever half there.
+
+A pin is changed in ``pins/requirements.in``, then ``./run lock``; or in ``pins/go`` and ``pins/crds`` by ``go get``, which writes
+``go.sum``.
 """
 
 from __future__ import annotations

@@ -126,3 +126,16 @@ async def test_another_path_of_the_workers_metrics_is_not_found(stack: RunningSt
     url = json.loads((stack.home / "stack.json").read_text())["metrics"]["worker"] if stack.home else ""
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(url.replace("/metrics", "/"))).status_code == 404
+
+
+async def test_consumers_count_what_each_group_has_applied(stack: RunningStack, bank: Bank) -> None:
+    assert stack.home is not None
+    url = json.loads((stack.home / "stack.json").read_text())["metrics"]["consumers"]
+    applied = _count("casaflow_consumer_records_total", group="mis")
+    before = (await _read(url)).get(applied, 0)
+    await bank.open(funds="1.00")
+    async with asyncio.timeout(30):
+        while (after := await _read(url)).get(applied, 0) < before + 2:  # noqa: ASYNC110  a consumer tells nobody here
+            await asyncio.sleep(0.1)
+    assert after[_count("casaflow_consumer_batch_duration_seconds_count", group="mis")] > 0
+    assert not [name for name, _ in after if name.startswith("temporal_")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import pytest
@@ -146,3 +147,25 @@ async def _reset(client: Client, identifier: str) -> None:
             request_id=str(uuid.uuid4()),
         )
     )
+
+
+async def _parked(bank: Bank) -> str:
+    figures = (await bank.http.get("/metrics")).text
+    return next(line for line in figures.splitlines() if line.startswith("casaflow_transactions_parked "))
+
+
+async def test_what_stands_parked_is_counted_for_whoever_watches_until_it_moves_on(saga_bank: Bank, stack: RunningStack) -> None:
+    debtor, creditor = await saga_bank.open(funds="10.00"), await saga_bank.open()
+    before = await _parked(saga_bank)
+    body = {"transaction_id": str(uuid.uuid4()), "debtor": debtor, "creditor": creditor, "amount": "1.00", "currency": "EUR"}
+    with credits_are_refused(stack, "account_id", creditor):
+        await saga_bank.park(body)
+        # Temporal's list of workflows, which is what is counted, follows what these do.
+        async with asyncio.timeout(30):
+            while await _parked(saga_bank) == before:  # noqa: ASYNC110  a list tells nobody
+                await asyncio.sleep(0.1)
+    retried = await saga_bank.http.post(f"/v1/transactions/{body['transaction_id']}/retry", json={"reason": "mended"}, headers=WAIT)
+    assert retried.json()["status"] == "completed", retried.text
+    async with asyncio.timeout(30):
+        while await _parked(saga_bank) != before:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0.1)
