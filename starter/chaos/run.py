@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK_SECONDS: Final = 60.0
 """How long a part may take to answer before anything is done to it."""
-_BACK_SECONDS: Final = 180.0
+_BACK_SECONDS: Final = 300.0
 """How long a part may take to come back."""
 _FIRST_FINISH_SECONDS: Final = 120.0
 """How long it may take until something that was submitted after a fault is finished."""
