@@ -132,7 +132,7 @@ def test_what_serves_is_probed_kept_from_disruption_and_spread(tool: Tool) -> No
     objects = _objects(tool, NEEDED)
     deployments, budgets = _of(objects, "Deployment"), _of(objects, "PodDisruptionBudget")
     assert {name.removeprefix("bank-casaflow-") for name in deployments} == {
-        "api", "worker-0-1-0", *(f"consumer-{group}" for group in ALL_GROUPS)
+        "api", "worker-0-1-0", "relay", *(f"consumer-{group}" for group in ALL_GROUPS)
     }  # fmt: skip
     assert set(budgets) == set(deployments)
     for name, each in deployments.items():

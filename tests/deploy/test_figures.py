@@ -106,17 +106,22 @@ async def prometheus(tool: Tool, stack: RunningStack, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 async def busy(prometheus: Prometheus, stack: RunningStack) -> Prometheus:
-    """With transactions of each outcome, and scraped often enough for a rate."""
+    """With transactions of each outcome, files, whose tasks go through the server, and scraped often enough for a rate."""
     async with bank_at(stack.api, stack.postgres_dsn) as bank, asyncio.timeout(150):
         poor = await bank.open(funds="1.00")
-        while len(await prometheus.result("casaflow:postings:rate1m > 0")) < 2 or not await prometheus.result(
-            "casaflow:refusals:rate5m > 0"
+        while (
+            len(await prometheus.result("casaflow:postings:rate1m > 0")) < 2
+            or not await prometheus.result("casaflow:refusals:rate5m > 0")
+            or not await prometheus.result("casaflow:workflow_task_schedule_to_start_seconds:p99_rate5m >= 0")
         ):
             rich = await bank.open(funds="100.00")
             assert (await bank.submit({"debtor": rich, "creditor": poor, "amount": "0.01", "currency": "EUR"})).json()[
                 "status"
             ] == "completed"
             assert (await bank.submit({"debtor": poor, "amount": "50.00", "currency": "EUR"})).json()["status"] == "rejected"
+            file = f"debtor,creditor,amount,currency,reference\n{rich},{poor},0.01,EUR,{rich}\n"
+            sent = await bank.http.post("/v1/files", content=file, headers={"Content-Type": "text/csv"})
+            assert sent.status_code == 202, sent.text
         # Maintenance runs once a minute, and tells its age only then.
         while not await prometheus.result("casaflow_maintenance_last_run_age_seconds"):  # noqa: ASYNC110  a server tells nobody
             await asyncio.sleep(0.5)

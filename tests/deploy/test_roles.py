@@ -10,6 +10,7 @@ import pytest
 
 from infra.postgres.database import Database
 from infra.postgres.migrate import upgrade
+from infra.postgres.privileges import ROLES
 from tests.deploy.conftest import DEPLOY
 from tests.stack_fixtures import RunningStack
 
@@ -20,10 +21,11 @@ DATABASE = "casaflow_by_roles"
 
 
 def _statements() -> list[str]:
-    """As psql runs them, but for the role that the stack's server has already, and in a database of the test's own."""
+    """As psql runs them, but for the roles that the stack's server has already, and in a database of the test's own."""
     text = re.sub(r"^(--|\\getenv).*$", "", SCRIPT.read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = re.sub(r":'\w+'", "'secret'", text).replace("DATABASE casaflow ", f"DATABASE {DATABASE} ")
-    return [each.strip() for each in text.split(";") if each.strip() and "CREATE ROLE casaflow_app" not in each]
+    there = tuple(f"CREATE ROLE {role} " for role in ROLES)
+    return [each.strip() for each in text.split(";") if each.strip() and not each.strip().startswith(there)]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +45,12 @@ def server(stack: RunningStack) -> Iterator[str]:
 async def test_the_owner_migrates_and_the_application_can_not_touch_what_was_posted(server: str) -> None:
     owner, teller = (f"postgresql://casaflow_{name}:secret@{server}/{DATABASE}" for name in ("owner", "teller"))
     upgrade(owner)
-    database = Database.open(teller, pool_size=1, role="casaflow_app")
-    try:
-        await database.ping()
-    finally:
-        await database.close()
+    for role in ROLES:
+        database = Database.open(teller, pool_size=1, role=role)
+        try:
+            await database.ping()
+        finally:
+            await database.close()
     with psycopg.connect(teller, autocommit=True) as connection:
         assert connection.execute("SELECT count(*) FROM account").fetchone() == (0,)
         for forbidden in (
