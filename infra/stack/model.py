@@ -52,8 +52,8 @@ class Pids(BaseModel):
     """Every process that hosts a worker."""
     postgres: int | None = None
     temporal: int | None = None
-    temporal_ui: int | None = None
-    """Of a Web UI that is a process of its own; on SQLite it is Temporal's."""
+    temporal_ui: int | None = Field(default=None, exclude_if=lambda pid: pid is None)
+    """Of a Web UI that is a process of its own; on SQLite it is Temporal's, and this is left out."""
     kafka: int | None = None
     consumers: dict[str, int] = Field(default_factory=dict)
     relay: int | None = None
