@@ -53,7 +53,10 @@ def test_the_wheel_has_the_packages_with_their_sql_examples_templates_and_consol
     assert any(name.startswith("infra/postgres/migrations/versions/0001") for name in names)
     templates = (ROOT / "infra" / "notifications" / "templates").rglob("*.*")
     with_code = (
-        path for pattern in ("*.sql", "kafka/examples/*.txt") for path in (ROOT / "infra").rglob(pattern) if "deploy" not in path.parts
+        path
+        for pattern in ("*.sql", "kafka/examples/*.txt")
+        for path in (ROOT / "infra").rglob(pattern)
+        if ROOT / "infra" / "deploy" not in path.parents
     )
     console = (path for path in (ROOT / "starter" / "console").rglob("*.*") if path.is_file())
     on_disk = {str(path.relative_to(ROOT)) for path in (*with_code, *templates, *console)}
