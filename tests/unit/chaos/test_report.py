@@ -124,8 +124,8 @@ def test_the_report_is_written_as_json_as_a_page_and_as_a_picture(tmp_path: Path
 
 
 def test_a_file_that_can_not_be_written_as_asked_is_refused_beforehand(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"--report must end with .html or .json; it is '.*report.pdf'"):
-        check_targets(tmp_path / "report.pdf", None)
+    with pytest.raises(InvalidInputError, match=r"--report must end with .html or .json; it is 'report.pdf'"):
+        check_targets(Path("report.pdf"), None)
     with pytest.raises(InvalidInputError, match=r"--plot must end with .svg or .png"):
         check_targets(None, tmp_path / "report.html")
     with pytest.raises(InvalidInputError, match="--plot must be in a folder that exists"):
