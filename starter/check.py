@@ -55,12 +55,11 @@ TITLES: Final = {
 }
 
 
-class Finding(BaseModel):
-    """What was found of one truth."""
+class Statement(BaseModel):
+    """One thing that has to be so, and the exact ids where it isn't."""
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
     title: str
     counted: str
     """What was looked at, in numbers: a proof over nothing proves nothing."""
@@ -72,6 +71,12 @@ class Finding(BaseModel):
     def proven(self) -> bool:
         """Nothing contradicts it."""
         return not self.offending
+
+
+class Finding(Statement):
+    """What was found of one truth."""
+
+    number: int
 
 
 class CheckReport(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from ledger.errors import UnavailableError
 from starter.chaos.load import FINAL
-from starter.check import CheckReport, run_check
+from starter.check import CheckReport, Statement, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,23 +24,6 @@ _ASK_SECONDS: Final = 900.0
 
 Entry = tuple[str, str, int]
 """Transaction id, `credit` or `debit`, minor units."""
-
-
-class Statement(BaseModel):
-    """One thing that has to be so, and the exact ids where it isn't."""
-
-    model_config = ConfigDict(frozen=True)
-
-    title: str
-    counted: str
-    """What was looked at, in numbers: a proof over nothing proves nothing."""
-    offending: tuple[str, ...] = ()
-
-    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way, which mypy doesn't know
-    @property
-    def proven(self) -> bool:
-        """Nothing contradicts it, and something was looked at."""
-        return not self.offending
 
 
 class Proof(BaseModel):

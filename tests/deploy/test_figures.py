@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.deploy.conftest import Tool
 from tests.deploy.test_observability import DASHBOARDS, RULES, alerts, expressions, records
 from tests.deploy.tools import folder
 from tests.integration.api.bank import bank_at
+from tests.integration.observed.processes import free_port
 from tests.stack_fixtures import RunningStack
 
 pytestmark = pytest.mark.deploy
@@ -66,13 +66,6 @@ class Prometheus:
         await self._http.aclose()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 async def prometheus(tool: Tool, stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     """Scrapes the stack under the names of jobs that the Compose file and the chart give, each second."""
@@ -84,7 +77,7 @@ async def prometheus(tool: Tool, stack: RunningStack, tmp_path_factory: pytest.T
     assert {job["job_name"] for job in scraped} == set(jobs.values())
     every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (at / "prometheus.yml").write_text(yaml.safe_dump({"global": every, "rule_files": [str(RULES)], "scrape_configs": scraped}))
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with (at / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: ASYNC220  it is started once, and doesn't block
             [str(folder() / "bin" / "prometheus"), f"--config.file={at / 'prometheus.yml'}", f"--storage.tsdb.path={at / 'data'}",

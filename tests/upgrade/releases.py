@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import tomllib
@@ -57,13 +56,6 @@ def previous_release(folder: Path) -> Release:
     # Its own script, which makes its own environment from its own lock file.
     subprocess.run([str(tree / "run"), "casaflow", "--help"], cwd=tree, capture_output=True, check=True, timeout=_INSTALL_SECONDS)
     return Release("previous", tree / ".venv" / "bin", time.monotonic() - began)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

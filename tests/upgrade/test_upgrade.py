@@ -13,9 +13,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.integration.observed.processes import free_port
 from tests.integration.stack.conftest import Home
 from tests.upgrade.load import Load, open_accounts
-from tests.upgrade.releases import GROUPS, Installation, Process, Release, free_port, previous_release, this_release
+from tests.upgrade.releases import GROUPS, Installation, Process, Release, previous_release, this_release
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from infra.stack.model import Health
-from tests.integration.stack.conftest import Home, wait_until
+from tests.integration.stack.conftest import Home, home_of_its_own, wait_until
 
 pytestmark = pytest.mark.slow
 """The stack starts in half a minute, and a killed part needs some seconds to come back."""
@@ -26,12 +26,8 @@ _RUN_SECONDS = 1_200
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A stack that no other test uses: at the end of a run all of it is proven."""
-    home = Home(tmp_path_factory.mktemp("chaos") / ".casaflow")
-    try:
-        home.up()
+    with home_of_its_own(tmp_path_factory.mktemp("chaos")) as home:
         yield home
-    finally:
-        home.remove()
 
 
 def chaos(home: Home, *arguments: str) -> tuple[int, dict[str, Any], str]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 from casaflow_client import AsyncClient, Patience
 
-from tests.integration.stack.conftest import Home
+from tests.integration.stack.conftest import Home, home_of_its_own
 from tests.workflow.conftest import eventually
 
 EVERY_SECONDS: Final = 2.0
@@ -147,12 +147,8 @@ class Load:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A stack of its own, which no other test uses."""
-    home = Home(tmp_path_factory.mktemp("killed") / ".casaflow")
-    try:
-        home.up()
+    with home_of_its_own(tmp_path_factory.mktemp("killed")) as home:
         yield home
-    finally:
-        home.remove()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -215,6 +216,17 @@ def modes_outside(home: Path) -> dict[Path, int]:
     assert found.origin is not None
     package = Path(found.origin).parent
     return {path: path.stat().st_mode for path in (*home.parents, *package.parents, package, *package.rglob("*"))}
+
+
+@contextmanager
+def home_of_its_own(folder: Path) -> Iterator[Home]:
+    """A stack in the folder that no other test uses, stopped and removed at the end."""
+    home = Home(folder / ".casaflow")
+    try:
+        home.up()
+        yield home
+    finally:
+        home.remove()
 
 
 @pytest.fixture(scope="package")

@@ -11,9 +11,9 @@ import pytest
 
 from ledger.errors import InvalidInputError
 from starter.chaos.faults import Action
-from starter.chaos.proof import Proof, Statement
+from starter.chaos.proof import Proof
 from starter.chaos.report import Calm, ChaosReport, FaultReport, Struck
-from starter.check import CheckReport, Finding
+from starter.check import CheckReport, Finding, Statement
 from starter.cli.chaos_pictures import check_targets, draw, write_report
 from starter.cli.chaos_tables import FAULT_COLUMNS, fault_rows, verdict
 
